@@ -1,0 +1,115 @@
+"""Two plain models of the evidence's numbers, kept as readable JSON: a logistic regression and boosted trees.
+
+scikit-learn fits them; what is stored and applied is our own few numbers, so that no pickle is ever written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import polars as pl
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from reasoningrec.data.timeline import Bools, Floats
+
+INPUTS: Final = (
+    "user", "window", "recent", "last", "user_stars", "item", "item_surprise", "item_stars", "item_log_n", "same",
+    "own_brand", "own_category", "own_price", "crowd_brand", "crowd_category", "crowd_price", "day", "gap", "alike",
+    "alike_liked", "alike_disliked", "co_liked", "co_liked_max", "co_liked_min", "vote",
+)  # fmt: skip
+"""The numbers (see `data.evidence`) that models read; those that a dataset lacks are left out."""
+PENALTY: Final = 0.03
+"""C of the logistic regression (inverse L2 strength) on standardised inputs."""
+TREES, DEPTH, RATE, ROWS, LEAF = 150, 2, 0.05, 0.7, 20
+"""Boosting: trees, their depth, learning rate, share of rows for each, least rows in a leaf (Friedman, 2002)."""
+
+
+def inputs(numbers: pl.DataFrame) -> list[str]:
+    """Those of `INPUTS` that the dataset has and that vary."""
+    return [name for name in INPUTS if name in numbers.columns and numbers[name].n_unique() > 1]
+
+
+def matrix(numbers: pl.DataFrame, names: Sequence[str]) -> Floats:
+    """(N, D) the named columns."""
+    return np.asarray(numbers.select(names).to_numpy(), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """intercept + sum_d weights[d] (x[d] - mean[d]) / scale[d], in log-odds."""
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+    @classmethod
+    def fit(cls, numbers: pl.DataFrame, labels: Bools, names: Sequence[str]) -> Self:
+        """L2-penalised logistic regression on standardised inputs."""
+        values = matrix(numbers, names)
+        mean, scale = values.mean(0), np.maximum(values.std(0), 1e-9)
+        if labels.all() or not labels.any():
+            return cls(tuple(names), tuple(mean), tuple(scale), (0.0,) * len(names), _prior(labels))
+        model = LogisticRegression(C=PENALTY, max_iter=5000, tol=1e-8).fit((values - mean) / scale, labels)
+        return cls(tuple(names), tuple(mean), tuple(scale), tuple(model.coef_[0]), float(model.intercept_[0]))
+
+    def __call__(self, numbers: pl.DataFrame) -> Floats:
+        """(N,) log-odds."""
+        values = (matrix(numbers, self.names) - np.array(self.mean)) / np.array(self.scale)
+        return np.asarray(self.intercept + values @ np.array(self.weights))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """prior + rate x the sum of the trees' leaves, in log-odds.
+
+    A tree is (feature, threshold, left, right, value), each a list over its nodes, node 0 the root; a leaf has feature
+    -1. A row goes left where x[feature] <= threshold (in single precision).
+    """
+
+    names: tuple[str, ...]
+    prior: float
+    rate: float
+    trees: tuple[tuple[list[Any], ...], ...]
+
+    @classmethod
+    def fit(cls, numbers: pl.DataFrame, labels: Bools, names: Sequence[str], seed: int) -> Self:
+        """Stochastic gradient boosting of shallow trees under log loss."""
+        if labels.all() or not labels.any():
+            return cls(tuple(names), _prior(labels), RATE, ())
+        model = GradientBoostingClassifier(
+            n_estimators=TREES, max_depth=DEPTH, learning_rate=RATE, subsample=ROWS, min_samples_leaf=LEAF,
+            random_state=seed,
+        ).fit(matrix(numbers, names), labels)  # fmt: skip
+        return cls(tuple(names), _prior(labels), RATE, tuple(_nodes(tree.tree_) for tree in model.estimators_[:, 0]))
+
+    def __call__(self, numbers: pl.DataFrame) -> Floats:
+        """(N,) log-odds."""
+        values = matrix(numbers, self.names).astype(np.float32)
+        rows = np.arange(values.shape[0])
+        total = np.full(values.shape[0], self.prior)
+        for feature, threshold, left, right, value in (map(np.asarray, tree) for tree in self.trees):
+            node = np.zeros(values.shape[0], dtype=np.int64)
+            for _ in range(DEPTH):
+                inner = feature[node] >= 0
+                goes_left = values[rows, np.maximum(feature[node], 0)] <= threshold[node]
+                node = np.where(inner, np.where(goes_left, left[node], right[node]), node)
+            total += self.rate * value[node]
+        return total
+
+
+def _nodes(tree: Any) -> tuple[list[Any], ...]:
+    leaf = tree.children_left < 0
+    feature = np.where(leaf, -1, tree.feature)
+    parts = (feature, np.where(leaf, 0.0, tree.threshold), tree.children_left, tree.children_right, tree.value[:, 0, 0])
+    return tuple(part.tolist() for part in parts)
+
+
+def _prior(labels: Bools) -> float:
+    share = np.clip(labels.mean(), 1e-3, 1 - 1e-3)
+    return float(np.log(share / (1 - share)))

@@ -1,0 +1,52 @@
+"""From arrays and texts to what a prompt may show: cases, one for each query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from reasoningrec.data.attributes import Attributes
+from reasoningrec.data.corpus import Corpus
+from reasoningrec.data.facts import facts
+from reasoningrec.records import Case, Item, Query
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A teacher's texts by key (`texts.text_key`), and which of them each query may show.
+
+    `of_target` and `of_user` map a query's id to the key of its target's description and of its user's profile.
+    """
+
+    descriptions: Mapping[str, str]
+    profiles: Mapping[str, str]
+    of_target: Mapping[str, str]
+    of_user: Mapping[str, str]
+
+
+def items_of(corpus: Corpus) -> dict[str, Item]:
+    """The corpus's items as records, by id."""
+    columns = ["item", "title", "brand", "price", "categories"]
+    return {
+        name: Item(name, title, brand, price, tuple(categories))
+        for name, title, brand, price, categories in corpus.items.select(columns).iter_rows()
+    }
+
+
+def cases(
+    queries: Sequence[Query], numbers: pl.DataFrame, items: Mapping[str, Item], attributes: Attributes, texts: Texts
+) -> Iterator[Case]:
+    """One case for each query; `numbers` has one row for each, in the same order."""
+    for query, row in zip(queries, numbers.iter_rows(named=True), strict=True):
+        shown = {reaction.item: items[reaction.item] for reaction in query.history}
+        target = items[query.item]
+        yield Case(
+            query=query,
+            target=target,
+            items=shown,
+            evidence=facts(query, target, shown, row, attributes),
+            description=texts.descriptions.get(texts.of_target.get(query.id, ""), ""),
+            profile=texts.profiles.get(texts.of_user.get(query.id, ""), ""),
+        )

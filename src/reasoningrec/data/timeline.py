@@ -1,0 +1,105 @@
+"""All interactions as arrays sorted by (user, time, file order), and counts as of any moment.
+
+Everything that split, evidence and texts know of the past goes through here, so that one place decides what "before"
+means. A row's `position` is its place in its user's sequence, 0 the oldest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from reasoningrec.data.corpus import Corpus
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The interactions of a corpus, N rows sorted by (user, time, row); without times by (user, row).
+
+    `user`, `item` are codes into `users`, `items` (sorted names); `clock` is the dense rank of the time, 0 everywhere
+    where times are missing; `start` has one more entry than there are users: user u owns rows start[u]:start[u + 1].
+    """
+
+    users: tuple[str, ...]
+    items: tuple[str, ...]
+    row: Ints
+    user: Ints
+    item: Ints
+    liked: Bools
+    rating: Floats  # nan where there is none
+    time: Ints | None
+    clock: Ints
+    start: Ints
+    position: Ints
+
+    @property
+    def length(self) -> Ints:
+        """Rows of each user."""
+        return np.diff(self.start)
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Timeline:
+        """Sort and code the interactions of `corpus`."""
+        frame = corpus.interactions
+        has_times = corpus.has_times
+        frame = frame.sort(["user", "time", "row"] if has_times else ["user", "row"])
+        users, user = np.unique(frame["user"].to_numpy(), return_inverse=True)
+        items = corpus.items["item"].sort().to_list()
+        code = pl.DataFrame({"item": items, "code": np.arange(len(items))})
+        item = frame.select("item").join(code, on="item", how="left", maintain_order="left")["code"].to_numpy()
+        start = np.searchsorted(user, np.arange(len(users) + 1)).astype(np.int64)
+        time = frame["time"].to_numpy().astype(np.int64) if has_times else None
+        clock = np.unique(time, return_inverse=True)[1] if time is not None else np.zeros(len(frame), np.int64)
+        return cls(
+            users=tuple(users.tolist()),
+            items=tuple(items),
+            row=frame["row"].to_numpy().astype(np.int64),
+            user=user.astype(np.int64),
+            item=item.astype(np.int64),
+            liked=frame["liked"].to_numpy().astype(np.bool_),
+            rating=frame["rating"].cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64),
+            time=time,
+            clock=clock.astype(np.int64),
+            start=start,
+            position=np.arange(len(frame), dtype=np.int64) - start[user],
+        )
+
+    def clock_of(self, time: int | None) -> int:
+        """The clock a query at `time` has; rows with a smaller clock lie strictly before it."""
+        if self.time is None or time is None:
+            return int(self.clock.max(initial=0)) + 1
+        return int(np.searchsorted(np.unique(self.time), time, side="left"))
+
+
+class CountsBefore:
+    """How many rows of a group lie before a moment, and the sum of their values.
+
+    Built once in O(N log N); each of Q questions costs O(log N). Groups and moments are integers below 2**31.
+
+    Args:
+        group: (N,) the group of each row, such as its item.
+        moment: (N,) when each row happened: a clock, or a position.
+        values: (N,) what to sum, such as likes.
+    """
+
+    def __init__(self, group: Ints, moment: Ints, values: Floats | Bools) -> None:
+        self._width = int(moment.max(initial=0)) + 2
+        key = group * self._width + moment
+        order = np.argsort(key, kind="stable")
+        self._key = key[order]
+        self._sum = np.concatenate([[0.0], np.cumsum(values[order].astype(np.float64))])
+
+    def __call__(self, group: Ints, moment: Ints) -> tuple[Floats, Floats]:
+        """(Q,) counts and (Q,) sums over rows of `group` with a moment strictly below `moment`."""
+        first = np.searchsorted(self._key, group * self._width, side="left")
+        inside = np.clip(moment, 0, self._width - 1)
+        last = np.searchsorted(self._key, group * self._width + inside, side="left")
+        last = np.maximum(last, first)
+        return (last - first).astype(np.float64), self._sum[last] - self._sum[first]

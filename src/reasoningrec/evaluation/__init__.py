@@ -1,0 +1,1 @@
+"""Measures over predictions and explanations, whoever wrote them, and the report that shows them."""

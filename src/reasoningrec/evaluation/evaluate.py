@@ -1,0 +1,331 @@
+"""Everything measured on one run, as one value that is stored in `evaluate.json` and read by the report.
+
+What is chosen is chosen on valid: each method's decision threshold (highest balanced accuracy) and, per reading, the
+plain baseline that the others are compared with (highest AUC among the reading's users).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reasoningrec.config import EvaluateConfig, Protocol
+from reasoningrec.errors import RunError
+from reasoningrec.evaluation import decisions, uncertainty
+from reasoningrec.evaluation.decisions import Bin, Bools, Floats, Measures
+from reasoningrec.evaluation.explanations import (
+    Check,
+    TrueReasons,
+    check_explanations,
+    count_frames,
+    true_reason_hits,
+)
+from reasoningrec.records import Evidence, Explanation, Prediction
+
+FUSED = "reasoningrec"
+STUDENT = "student"
+ORDER = (FUSED, STUDENT, "user-share", "item-share", "user-item-share", "last", "logistic", "boosting")
+"""Order of the methods in tables; others follow by name."""
+ABLATION = "no-"
+"""A method whose name starts so is ours with a part taken out: shown and compared, but no plain baseline."""
+
+Subset = Literal["all", "distinct"]
+Time = Literal["known", "unknown"]
+Kind = Literal["fused", "student", "ablation", "baseline"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Labels of one role's queries and every method's predictions on them."""
+
+    labels: Mapping[str, bool]
+    """By query id: the queries that count. A method without a prediction for one of them answers it invalidly."""
+    predictions: Mapping[str, Sequence[Prediction]]
+    """By method. Predictions for other queries are an error."""
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """All that `evaluate` needs."""
+
+    dataset: str
+    protocol: Protocol
+    like_rule: str
+    """In words: "rating > 3"."""
+    time: Time
+    test: Answers
+    valid: Answers
+    sequences: Mapping[str, Sequence[str]]
+    """Items of each user in order; users with the same sequence are twins."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """By method: decision thresholds that were already chosen on valid; the other methods' are chosen here."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Weight of each input of the fused model, in log-odds for one standard deviation."""
+    explanations: Sequence[Explanation] = ()
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    """By query id, at least of the explained queries."""
+    names: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By query id: titles and brands that sentence frames leave out."""
+    truth: Mapping[str, TrueReasons] = field(default_factory=dict)
+    """By query id: known reasons of liked items (demo only)."""
+    notes: tuple[str, ...] = ()
+    settings: EvaluateConfig = field(default_factory=EvaluateConfig)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """One method in one reading. Differences are this method's AUC minus that of `versus`, paired."""
+
+    method: str
+    kind: Kind
+    threshold: float
+    measures: Measures
+    auc_low: float | None
+    auc_high: float | None
+    valid_auc: float | None
+    versus: str | None = None
+    """The baseline chosen on valid; None for that baseline itself, or where there is none."""
+    diff: float | None = None
+    diff_low: float | None = None
+    diff_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read the test users."""
+
+    subset: Subset
+    users: int
+    clusters: int
+    n: int
+    positives: int
+    baseline: str | None
+    """The plain baseline of the highest valid AUC."""
+    methods: tuple[MethodResult, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the pictures show of one method, in the headline reading."""
+
+    method: str
+    roc: tuple[tuple[float, float], ...]
+    """(false positive rate, true positive rate)."""
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The content of `evaluate.json`."""
+
+    dataset: str
+    protocol: Protocol
+    like_rule: str
+    time: Time
+    seed: int
+    level: float
+    resamples: int
+    bins: int
+    headline: Subset
+    """`distinct` under the protocol `strict`, else `all`."""
+    readings: tuple[Reading, ...]
+    """The headline first."""
+    curves: tuple[Curve, ...]
+    weights: Mapping[str, float]
+    """Largest magnitude first."""
+    checks: tuple[Check, ...]
+    top_frame: str
+    """The most frequent sentence frame of the explanations."""
+    notes: tuple[str, ...]
+
+    def reading(self, subset: Subset) -> Reading:
+        """The reading of that name."""
+        return next(reading for reading in self.readings if reading.subset == subset)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One role's answers as arrays, rows in order of query id."""
+
+    users: list[str]
+    labels: Bools
+    probabilities: dict[str, Floats]
+    cluster: NDArray[np.int64]
+
+    def only(self, users: Collection[str]) -> _Side:
+        keep = np.array([user in users for user in self.users], dtype=np.bool_)
+        return _Side(
+            [user for user in self.users if user in users],
+            self.labels[keep],
+            {method: row[keep] for method, row in self.probabilities.items()},
+            self.cluster[keep],
+        )
+
+
+def evaluate(inputs: EvaluateInputs) -> Evaluation:
+    """Measure a run.
+
+    Raises:
+        RunError: no test labels, a prediction for an unlabelled query, two for one query, or a user without sequence.
+    """
+    cluster_of = uncertainty.clusters(inputs.sequences)
+    test = _side(inputs.test, cluster_of)
+    valid = _side(inputs.valid, cluster_of)
+    if not len(test.labels):
+        raise RunError(f"{inputs.dataset}: no test query to evaluate")
+    headline: Subset = "distinct" if inputs.protocol == "strict" else "all"
+    # One user per cluster among those asked about: the cluster's first user overall may have no test query.
+    chosen = uncertainty.distinct({user: cluster_of[user] for user in test.users})
+    sides = {"all": (test, valid), "distinct": (test.only(chosen), valid.only(chosen))}
+    subsets: tuple[Subset, ...] = ("distinct", "all") if headline == "distinct" else ("all", "distinct")
+    return Evaluation(
+        dataset=inputs.dataset,
+        protocol=inputs.protocol,
+        like_rule=inputs.like_rule,
+        time=inputs.time,
+        seed=inputs.seed,
+        level=inputs.settings.level,
+        resamples=inputs.settings.resamples,
+        bins=inputs.settings.bins,
+        headline=headline,
+        readings=tuple(
+            _reading(subset, *sides[subset], _thresholds(test, valid, inputs), inputs) for subset in subsets
+        ),
+        curves=_curves(sides[headline][0], inputs.settings.bins),
+        weights=dict(sorted(inputs.weights.items(), key=lambda pair: (-abs(pair[1]), pair[0]))),
+        checks=_checks(inputs),
+        top_frame=count_frames(inputs.explanations, inputs.names).top,
+        notes=inputs.notes,
+    )
+
+
+def _side(answers: Answers, cluster_of: Mapping[str, int]) -> _Side:
+    ids, labels = decisions.by_query(answers.labels)
+    user_of: dict[str, str] = {}
+    for method, predictions in answers.predictions.items():
+        for prediction in predictions:
+            if prediction.query_id not in answers.labels:
+                raise RunError(f"{method}: a prediction for query {prediction.query_id}, which has no label")
+            user_of[prediction.query_id] = prediction.user
+    try:
+        users = [user_of[query_id] for query_id in ids]
+        cluster = np.array([cluster_of[user] for user in users], dtype=np.int64)
+    except KeyError as error:
+        raise RunError(f"query without any prediction, or user without a sequence of items: {error}") from None
+    probabilities = {
+        method: decisions.align(answers.predictions[method], ids) for method in _ordered(answers.predictions)
+    }
+    return _Side(users, labels, probabilities, cluster)
+
+
+def _ordered(methods: Collection[str]) -> list[str]:
+    return sorted(methods, key=lambda method: (ORDER.index(method) if method in ORDER else len(ORDER), method))
+
+
+def _kind(method: str) -> Kind:
+    if method == FUSED:
+        return "fused"
+    if method == STUDENT:
+        return "student"
+    return "ablation" if method.startswith(ABLATION) else "baseline"
+
+
+def _thresholds(test: _Side, valid: _Side, inputs: EvaluateInputs) -> dict[str, float]:
+    chosen = {method: decisions.choose_threshold(valid.labels, row) for method, row in valid.probabilities.items()}
+    return {method: inputs.thresholds.get(method, chosen.get(method, 0.5)) for method in test.probabilities}
+
+
+def _reading(
+    subset: Subset, test: _Side, valid: _Side, thresholds: Mapping[str, float], inputs: EvaluateInputs
+) -> Reading:
+    valid_auc = {
+        method: decisions.auc(valid.labels, decisions.filled(row)) for method, row in valid.probabilities.items()
+    }
+    baseline = _best_baseline(valid_auc, test.probabilities)
+    draws = _draws(test, inputs)
+    results = []
+    for method, row in test.probabilities.items():
+        measures = decisions.measure(
+            test.labels, row, threshold=thresholds[method], bins=inputs.settings.bins, seed=inputs.seed
+        )
+        low, high = uncertainty.percentile_interval(draws[method], inputs.settings.level) or (None, None)
+        results.append(
+            MethodResult(
+                method=method,
+                kind=_kind(method),
+                threshold=thresholds[method],
+                measures=measures,
+                auc_low=low,
+                auc_high=high,
+                valid_auc=valid_auc.get(method),
+            )
+        )
+    return Reading(
+        subset=subset,
+        users=len(set(test.users)),
+        clusters=len(np.unique(test.cluster)),
+        n=len(test.labels),
+        positives=int(test.labels.sum()),
+        baseline=baseline,
+        methods=tuple(_against(result, baseline, results, draws, inputs.settings.level) for result in results),
+    )
+
+
+def _best_baseline(valid_auc: Mapping[str, float | None], tested: Collection[str]) -> str | None:
+    """The baseline of the highest valid AUC, of those that were also tested; the first in table order among equals."""
+    found = {
+        method: value
+        for method, value in valid_auc.items()
+        if value is not None and method in tested and _kind(method) == "baseline"
+    }
+    return max(found, key=lambda method: found[method]) if found else None
+
+
+def _draws(test: _Side, inputs: EvaluateInputs) -> dict[str, Floats]:
+    scores = np.array([decisions.filled(row) for row in test.probabilities.values()]).reshape(-1, len(test.labels))
+    draws = uncertainty.auc_draws(
+        test.labels, scores, test.cluster, resamples=inputs.settings.resamples, seed=inputs.seed
+    )
+    return dict(zip(test.probabilities, draws, strict=True))
+
+
+def _against(
+    result: MethodResult,
+    baseline: str | None,
+    results: Sequence[MethodResult],
+    draws: Mapping[str, Floats],
+    level: float,
+) -> MethodResult:
+    """`result` with its paired difference to `baseline`, unless it is that baseline."""
+    if baseline is None or baseline == result.method:
+        return result
+    other = next(other.measures.auc for other in results if other.method == baseline)
+    own = result.measures.auc
+    low, high = uncertainty.percentile_interval(draws[result.method] - draws[baseline], level) or (None, None)
+    return replace(
+        result,
+        versus=baseline,
+        diff=None if own is None or other is None else own - other,
+        diff_low=low,
+        diff_high=high,
+    )
+
+
+def _curves(test: _Side, bins: int) -> tuple[Curve, ...]:
+    complete = {method: decisions.filled(row) for method, row in test.probabilities.items()}
+    return tuple(
+        Curve(method, decisions.roc(test.labels, row), decisions.reliability(test.labels, row, bins))
+        for method, row in complete.items()
+    )
+
+
+def _checks(inputs: EvaluateInputs) -> tuple[Check, ...]:
+    if not inputs.explanations:
+        return ()
+    found = check_explanations(inputs.explanations, inputs.evidence, inputs.names)
+    return (*found, *true_reason_hits(inputs.explanations, inputs.truth)) if inputs.truth else found

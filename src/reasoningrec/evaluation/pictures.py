@@ -1,0 +1,259 @@
+"""The report's pictures as inline SVG: the same evaluation gives the same bytes, and nothing is fetched.
+
+Every picture has a light ground of its own, so that it reads on a dark page too, and a title and description for those
+who do not see it. Colours are those of Okabe and Ito (2008), told apart by most colour-blind readers; line styles and
+markers repeat what colour says.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import style
+from matplotlib.figure import Figure
+
+from reasoningrec.evaluation.evaluate import Curve, Evaluation, MethodResult, Reading
+
+INK: Final = "#1f2933"
+QUIET: Final = "#6b7684"
+RULE: Final = "#d5dae0"
+COLOURS: Final = {"fused": "#0072b2", "student": "#b04a00", "ablation": "#8a6d00", "baseline": "#52606d"}
+STYLES: Final = {"fused": "-", "student": (0, (5, 2)), "ablation": "-.", "baseline": (0, (1, 1.2))}
+MARKERS: Final = {"fused": "o", "student": "D", "ablation": "^", "baseline": "s"}
+MOST_WEIGHTS: Final = 20
+
+_STYLE: Final[dict[Any, Any]] = {
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An inline SVG with its caption; `svg` is markup that holds nothing unescaped from the data."""
+
+    name: str
+    caption: str
+    svg: str
+
+
+def draw_all(evaluation: Evaluation) -> dict[str, Picture]:
+    """Every picture for which there are figures, by name: auc-<subset>, roc, calibration, weights."""
+    reading = evaluation.readings[0]
+    shown = _shown(evaluation.curves, reading)
+    pictures = [comparison(reading, evaluation.level) for reading in evaluation.readings]
+    if any(curve.roc for curve in evaluation.curves):
+        pictures.append(roc(evaluation.curves, shown, reading))
+    if shown:
+        pictures.append(calibration(evaluation.curves, shown))
+    if evaluation.weights:
+        pictures.append(weights(evaluation.weights))
+    return {picture.name: picture for picture in pictures}
+
+
+def comparison(reading: Reading, level: float) -> Picture:
+    """AUC of every method with its interval, one line each."""
+    results = [result for result in reading.methods if result.measures.auc is not None]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for row, result in enumerate(results):
+            _interval(axes, row, result)
+        axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set_yticks(range(len(results)), [_starred(result.method, reading) for result in results])
+        axes.set_ylim(len(results) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_xlabel("AUC (0.5 is chance)")
+
+    said = "; ".join(f"{result.method} {_with_interval(result)}" for result in results)
+    caption = f"AUC with {level * 100:g} % intervals over clusters of twins, reading “{reading.subset}”"
+    caption += f"; * is the plain baseline chosen on valid ({reading.baseline})." if reading.baseline else "."
+    return _picture(f"auc-{reading.subset}", caption, said, draw, (5.2, 1.1 + 0.36 * max(len(results), 1)))
+
+
+def roc(curves: Sequence[Curve], shown: Mapping[str, str], reading: Reading) -> Picture:
+    """ROC curves; those of `shown` (method -> kind) named, the others thin and grey behind them."""
+    area = {result.method: result.measures.auc for result in reading.methods}
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+        for curve in sorted(curves, key=lambda curve: curve.method in shown):
+            x, y = np.array(curve.roc or [(np.nan, np.nan)]).T
+            if curve.method not in shown:
+                axes.plot(x, y, color="#b8c0c9", linewidth=0.9)
+        for curve in (curve for curve in curves if curve.method in shown and curve.roc):
+            kind = shown[curve.method]
+            x, y = np.array(curve.roc).T
+            label = f"{curve.method} {area[curve.method]:.3f}"
+            axes.plot(x, y, color=COLOURS[kind], linestyle=STYLES[kind], linewidth=2, label=label)
+        axes.legend(loc="lower right", title="AUC", alignment="left")
+        _unit_square(axes, "dislikes called likes", "likes called likes")
+
+    said = "; ".join(f"{method} AUC {value:.3f}" for method, value in area.items() if value is not None)
+    caption = f"ROC, reading “{reading.subset}”. Thin lines: the other methods. Dashed: chance."
+    return _picture("roc", caption, said, draw, (4.6, 4.5))
+
+
+def calibration(curves: Sequence[Curve], shown: Mapping[str, str]) -> Picture:
+    """Share of likes against mean probability, per bin of equal mass, with the range that chance alone would give."""
+    chosen = [curve for curve in curves if curve.method in shown]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+        for curve in chosen:
+            kind = shown[curve.method]
+            p = np.array([bin_.predicted for bin_ in curve.bins])
+            share = np.array([bin_.share for bin_ in curve.bins])
+            n = np.array([bin_.n for bin_ in curve.bins])
+            if kind == "fused":
+                spread = 1.96 * np.sqrt(p * (1 - p) / n)
+                axes.fill_between(
+                    p,
+                    np.clip(p - spread, 0, 1),
+                    np.clip(p + spread, 0, 1),
+                    color=COLOURS[kind],
+                    alpha=0.12,
+                    linewidth=0,
+                )
+            axes.plot(
+                p, share, color=COLOURS[kind], linestyle=STYLES[kind], marker=MARKERS[kind], markersize=5,
+                linewidth=1.4, label=curve.method,
+            )  # fmt: skip
+        axes.legend(loc="upper left")
+        _unit_square(axes, "probability said", "share liked")
+
+    said = "; ".join(
+        f"{curve.method}: " + ", ".join(f"{bin_.predicted:.2f} said, {bin_.share:.2f} liked" for bin_ in curve.bins)
+        for curve in chosen
+    )
+    caption = "Calibration, bins of equal mass. On the dashed line what is said comes true as often as said; "
+    caption += "the band is where 95 % of a perfectly calibrated fused model’s bins would lie."
+    return _picture("calibration", caption, said, draw, (4.6, 4.5))
+
+
+def weights(values: Mapping[str, float]) -> Picture:
+    """Weight of each input of the fused model, at most `MOST_WEIGHTS` of them, largest magnitude first."""
+    top = list(values.items())[:MOST_WEIGHTS]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        sizes = [value for _, value in top]
+        colours = [COLOURS["fused"] if value >= 0 else COLOURS["student"] for value in sizes]
+        axes.barh(range(len(top)), sizes, color=colours, height=0.62)
+        for row, size in enumerate(sizes):
+            axes.annotate(
+                f"{size:+.2f}".replace("-", "−"), (size, row), xytext=(4 if size >= 0 else -4, 0),
+                textcoords="offset points", va="center", ha="left" if size >= 0 else "right", fontsize=9.5,
+            )  # fmt: skip
+        axes.axvline(0, color=QUIET, linewidth=0.8)
+        axes.set_yticks(range(len(top)), [_short(name) for name, _ in top])
+        axes.set_ylim(len(top) - 0.4, -0.6)
+        axes.margins(x=0.16)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_xlabel("log-odds of a like, for one standard deviation")
+
+    said = "; ".join(f"{name} {value:+.3f}" for name, value in top)
+    left = len(values) - len(top)
+    caption = (
+        "Weight of each input of the fused model: how far one standard deviation of it moves the log-odds of a like."
+    )
+    caption += f" The {left} smallest are in the table only." if left else ""
+    return _picture("weights", caption, said, draw, (6.4, 0.9 + 0.3 * len(top)))
+
+
+def _shown(curves: Sequence[Curve], reading: Reading) -> dict[str, str]:
+    """The methods a picture names, with their kind: fused, student, and the chosen baseline."""
+    kinds = {result.method: result.kind for result in reading.methods}
+    return {
+        curve.method: kinds[curve.method]
+        for curve in curves
+        if kinds[curve.method] in ("fused", "student") or curve.method == reading.baseline
+    }
+
+
+def _interval(axes: Any, row: int, result: MethodResult) -> None:
+    colour = COLOURS[result.kind]
+    if result.auc_low is not None and result.auc_high is not None:
+        axes.plot([result.auc_low, result.auc_high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+    axes.plot([result.measures.auc], [row], color=colour, marker=MARKERS[result.kind], markersize=7)
+
+
+def _with_interval(result: MethodResult) -> str:
+    auc = "undefined" if result.measures.auc is None else f"{result.measures.auc:.3f}"
+    if result.auc_low is None or result.auc_high is None:
+        return auc
+    return f"{auc} ({result.auc_low:.3f} to {result.auc_high:.3f})"
+
+
+def _starred(method: str, reading: Reading) -> str:
+    return _short(f"{method} *" if method == reading.baseline else method)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 34 else f"{name[:33]}…"
+
+
+def _unit_square(axes: Any, x: str, y: str) -> None:
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=x, ylabel=y, aspect="equal")
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    axes.set_xticks(ticks, ["0", ".25", ".5", ".75", "1"])
+    axes.set_yticks(ticks, ["0", ".25", ".5", ".75", "1"])
+    axes.grid()
+
+
+def _picture(
+    name: str, caption: str, said: str, draw: Callable[[Figure], None], inches: tuple[float, float]
+) -> Picture:
+    # The defaults first, so that a reader's own matplotlibrc changes nothing.
+    with style.context("default"), mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=inches, layout="constrained", facecolor="white")
+        draw(figure)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return Picture(name, caption, _inline(out.getvalue(), name, caption, said))
+
+
+def _inline(svg: str, name: str, caption: str, said: str) -> str:
+    """What a page needs of a stand-alone SVG file: no prologue, no metadata, scalable, named for screen readers."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = body.replace("<g id=", "<g data-part=")  # ids must be unique on a page, and nothing refers to a group
+    head_end = body.index(">") + 1
+    box = re.search(r'viewBox="([^"]*)"', body[:head_end])
+    assert box, "matplotlib always writes a viewBox"
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box[1]}" '
+        f'role="img" aria-labelledby="{name}-title {name}-said"><title id="{name}-title">{html.escape(caption)}</title>'
+        f'<desc id="{name}-said">{html.escape(said)}</desc>'
+    )
+    return re.sub(r"[ \t]+\n", "\n", head + body[head_end:]).strip()

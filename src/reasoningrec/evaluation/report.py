@@ -1,0 +1,252 @@
+"""`report.md` and a self-contained `report.html`, both made from the content of `evaluate.json` and some samples.
+
+The page fetches nothing: style and pictures stand inside it. Whatever comes from the data is escaped by the templates
+(`report.html.j2`, `report.md.j2`). The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from reasoningrec.evaluation.evaluate import FUSED, STUDENT, Answers, Evaluation, MethodResult, Reading
+from reasoningrec.evaluation.explanations import Check, citation_spans, cited_ids
+from reasoningrec.evaluation.pictures import draw_all
+from reasoningrec.records import Evidence, Explanation, Fact, Prediction
+
+METHODS: Final[Mapping[str, str]] = {
+    FUSED: "the fused decision: student and numeric evidence, calibrated",
+    STUDENT: "the small language model alone",
+    "user-share": "share of likes in the user’s past",
+    "item-share": "share of likes of the item among others",
+    "user-item-share": "both shares together",
+    "last": "the user’s last reaction",
+    "logistic": "logistic regression on the numeric evidence",
+    "boosting": "boosted trees on the numeric evidence",
+    "popularity": "how many liked the item",
+    "no-student": "the fused decision refitted without the student, to see what the student adds",
+}
+PROTOCOLS: Final[Mapping[str, str]] = {
+    "strict": "everything a prediction sees is strictly earlier than its target",
+    "honest": "no label, rating or review of a target can touch its prompt; same-day rows before it in the file may",
+    "paper": "as published, leaks included: the texts may be written from reviews of the targets themselves",
+}
+SUBSETS: Final[Mapping[str, str]] = {
+    "all": "every test user, to compare with published figures",
+    "distinct": "one user per cluster of twins (users with the same items in the same order)",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One explained prediction as the report shows it."""
+
+    query_id: str
+    user: str
+    title: str
+    """Of the item asked about."""
+    probability: float | None
+    student_probability: float | None
+    label: bool
+    explanation: Explanation
+    facts: tuple[Fact, ...]
+
+    @property
+    def cited(self) -> tuple[Fact, ...]:
+        """The lines of evidence the text cites, in the order of citation."""
+        by_id = {fact.id: fact for fact in self.facts}
+        return tuple(by_id[id_] for id_ in cited_ids(self.explanation) if id_ in by_id)
+
+    @property
+    def uncited(self) -> tuple[Fact, ...]:
+        """The other lines, in their own order."""
+        cited = set(cited_ids(self.explanation))
+        return tuple(fact for fact in self.facts if fact.id not in cited)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Ids cited though no line of evidence bears them."""
+        known = {fact.id for fact in self.facts}
+        return tuple(id_ for id_ in cited_ids(self.explanation) if id_ not in known)
+
+
+def choose_samples(
+    explanations: Iterable[Explanation],
+    evidence: Mapping[str, Evidence],
+    test: Answers,
+    titles: Mapping[str, str],
+    *,
+    count: int,
+    seed: int,
+) -> tuple[Sample, ...]:
+    """Draw explanations at random, half of them of decisions for a like and half against, as far as there are.
+
+    Args:
+        explanations: the whole set; drawn from in order of query id, so their own order does not matter.
+        evidence: by query id.
+        test: labels, and the predictions of the fused method and the student.
+        titles: of the items, by item id; falls back to the id.
+        count: how many samples at most.
+        seed: of the draw.
+
+    Returns:
+        Samples in order of query id, yes and no alternating while both last.
+    """
+    fused, student = (_by_query(test.predictions.get(method, ())) for method in (FUSED, STUDENT))
+    ready = sorted(
+        (row for row in explanations if row.query_id in fused and row.query_id in test.labels),
+        key=lambda row: row.query_id,
+    )
+    drawn = _draw([row for row in ready if row.decision], [row for row in ready if not row.decision], count, seed)
+    return tuple(
+        Sample(
+            query_id=row.query_id,
+            user=fused[row.query_id].user,
+            title=titles.get(fused[row.query_id].item, fused[row.query_id].item),
+            probability=fused[row.query_id].probability,
+            student_probability=student[row.query_id].probability if row.query_id in student else None,
+            label=test.labels[row.query_id],
+            explanation=row,
+            facts=evidence[row.query_id].facts if row.query_id in evidence else (),
+        )
+        for row in drawn
+    )
+
+
+def write_report(evaluation: Evaluation, samples: Sequence[Sample], folder: Path) -> tuple[Path, Path]:
+    """Write `report.md` and `report.html` into `folder` (made if need be); returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page, text = folder / "report.html", folder / "report.md"
+    page.write_text(render_html(evaluation, samples), "utf-8")
+    text.write_text(render_markdown(evaluation, samples), "utf-8")
+    return text, page
+
+
+def render_html(evaluation: Evaluation, samples: Sequence[Sample]) -> str:
+    """The page as one self-contained text."""
+    pictures = {name: (picture, Markup(picture.svg)) for name, picture in draw_all(evaluation).items()}  # noqa: S704
+    return (
+        _environment(html=True).get_template("report.html.j2").render(**_shared(evaluation, samples), pictures=pictures)
+    )
+
+
+def render_markdown(evaluation: Evaluation, samples: Sequence[Sample]) -> str:
+    """The report without its pictures, for terminals and code review."""
+    text = _environment(html=False).get_template("report.md.j2").render(**_shared(evaluation, samples))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def summary(reading: Reading) -> str:
+    """The main result of a reading in one or two sentences."""
+    fused = next((result for result in reading.methods if result.method == FUSED), None)
+    if fused is None or fused.measures.auc is None:
+        return "The AUC of the fused decision is not defined here."
+    said = f"The fused decision reaches AUC {with_interval(fused.measures.auc, fused.auc_low, fused.auc_high)}."
+    other = next((result for result in reading.methods if result.method == fused.versus), None)
+    if other is None or fused.diff is None:
+        return said
+    said += f" The best plain baseline, {other.method} (chosen on valid), reaches {figure(other.measures.auc)}."
+    said += f" The paired difference is {with_interval(fused.diff, fused.diff_low, fused.diff_high, signed=True)}"
+    return f"{said}, {_verdict(fused)}."
+
+
+def _verdict(result: MethodResult) -> str:
+    if result.diff_low is None or result.diff_high is None:
+        return "of unknown spread"
+    if result.diff_low > 0:
+        return "wholly above zero: better than the baseline"
+    if result.diff_high < 0:
+        return "wholly below zero: worse than the baseline"
+    return "which includes zero: no difference is shown"
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A figure of fixed digits with a true minus; a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def with_interval(value: float | None, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """`value [low, high]`, without the brackets where there is no interval."""
+    if value is None:
+        return "–"
+    sign = "+" if signed else ""
+    parts = [f"{part:{sign}.3f}".replace("-", "−") for part in (value, low, high) if part is not None]
+    return parts[0] if len(parts) < 3 else f"{parts[0]} [{parts[1]}, {parts[2]}]"
+
+
+def check_value(check: Check) -> str:
+    """A check's value in its unit."""
+    if check.value is None:
+        return "–"
+    return f"{check.value:.1%}" if check.unit == "share" else f"{check.value:.1f} {check.unit}"
+
+
+def segments(text: str, known: Iterable[str]) -> list[tuple[str, str]]:
+    """`text` cut at its citations into (piece, kind): "text", "cite" (an id of `known`) or "missing" (any other id)."""
+    ids, found, last = set(known), [], 0
+    for start, end in citation_spans(text):
+        found.append((text[last:start], "text"))
+        found.append((text[start:end], "cite" if text[start:end] in ids else "missing"))
+        last = end
+    return [(piece, kind) for piece, kind in [*found, (text[last:], "text")] if piece]
+
+
+def markdown(value: Any) -> Any:
+    """`value` safe inside a Markdown table or line: no mark-up, no HTML, no line breaks."""
+    if not isinstance(value, str):
+        return value
+    plain = re.sub(r"\s+", " ", value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_|#])", r"\\\1", plain)
+
+
+def _shared(evaluation: Evaluation, samples: Sequence[Sample]) -> dict[str, Any]:
+    shown = evaluation.readings[0].methods
+    return {
+        "evaluation": evaluation,
+        "samples": samples,
+        "protocol_says": PROTOCOLS[evaluation.protocol],
+        "subset_says": SUBSETS,
+        "method_says": {row.method: METHODS[row.method] for row in shown if row.method in METHODS},
+        "summaries": {reading.subset: summary(reading) for reading in evaluation.readings},
+    }
+
+
+def _environment(*, html: bool) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
+        finalize=None if html else markdown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "figure": figure,
+        "interval": with_interval,
+        "check_value": check_value,
+        "segments": segments,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _by_query(predictions: Iterable[Prediction]) -> dict[str, Prediction]:
+    return {prediction.query_id: prediction for prediction in predictions}
+
+
+def _draw(yes: Sequence[Explanation], no: Sequence[Explanation], count: int, seed: int) -> list[Explanation]:
+    want_yes = min(len(yes), max(count - len(no), (count + 1) // 2))
+    rng = np.random.default_rng(seed)
+    taken = [
+        [rows[n] for n in sorted(rng.choice(len(rows), min(want, len(rows)), replace=False))]
+        for rows, want in ((yes, want_yes), (no, count - want_yes))
+    ]
+    pairs = max(map(len, taken))
+    return [rows[n] for n in range(pairs) for rows in taken if n < len(rows)]

@@ -1,0 +1,146 @@
+"""Stages train and predict: the student, the fused decision, and its explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from reasoningrec import prompts
+from reasoningrec.baselines import statistics
+from reasoningrec.data.timeline import Floats
+from reasoningrec.evaluation.decisions import choose_threshold
+from reasoningrec.pipeline.explain import explain
+from reasoningrec.pipeline.stage import Desk, Outcome
+from reasoningrec.pipeline.workspace import Workspace, rationales_of
+from reasoningrec.ranking import fuse
+from reasoningrec.records import Case, Prediction, Verdict
+from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
+from reasoningrec.runs import Journal
+from reasoningrec.student.bases import Student
+from reasoningrec.student.encode import TrainingRow
+from reasoningrec.student.score import score
+from reasoningrec.student.train import TrainingRun, train
+
+CHUNK = 256
+"""Queries scored or explained as one unit: the same batches, so the same figures, after a resume as without one."""
+
+
+def train_fields(space: Workspace) -> dict[str, Json]:
+    """The student's settings and its prompt's wording."""
+    settings = space.config.train.model_dump(mode="json", exclude={"checkpoint_seconds"})
+    more = {"seed": space.config.seed, "threads": space.config.threads, "prompt": prompts.digest("recommend")}
+    return {**settings, **more}
+
+
+def train_student(desk: Desk) -> Outcome:
+    """Train on every train window; those with a rationale that passed all gates also train the text."""
+    space = desk.space
+    written = rationales_of(desk.folder / "reason.jsonl")
+    kept = {row["query_id"] for row in read_jsonl(desk.folder / "verify.jsonl") if from_row(Verdict, row).kept}
+    rows = [
+        TrainingRow(case, space.label_of[id], written[id] if id in kept else None)
+        for case in space.cases(space.ids("train"))
+        for id in [case.query.id]
+    ]
+    valid = [TrainingRow(case, space.label_of[case.query.id]) for case in space.cases(space.ids("valid"))]
+    config = space.config
+    run = TrainingRun(desk.folder / "train", config.seed, config.threads, lambda done, total, _: desk.tell(done, total))
+    metrics = train(rows, valid, config.train, run).student.card.metrics
+    return Outcome({name: value for name, value in metrics.items() if value is not None})
+
+
+def predict_fields(space: Workspace) -> dict[str, Json]:
+    """How answers are given."""
+    settings = space.config.predict.model_dump(mode="json")
+    return {**settings, "seed": space.config.seed, "max_reasons": space.config.reason.max_reasons}
+
+
+def predict(desk: Desk) -> Outcome:
+    """Score valid and test, fuse, decide, and explain the decisions on test."""
+    space, config = desk.space, desk.space.config
+    student = Student.open(desk.folder / "train")
+    use_threads(config.threads)
+    scored = space.ids("valid", "test")
+    explained = space.ids("test")[: config.predict.explain or None]
+    with Journal(desk.run.journal_path("predict")) as journal:
+        steps = _Steps(desk, journal, len(scored) + len(explained))
+        batch = config.predict.batch_tokens
+        answers = steps.do("score", scored, lambda cases: [{"p": p} for p in score(student, cases, batch)])
+        scores: dict[str, float | None] = {id: answer["p"] for id, answer in answers.items()}
+        fused, probability = _fuse(desk, scores)
+        decided = {id: probability[id] >= fused.threshold for id in explained}
+
+        def write(cases: list[Case]) -> list[Row]:
+            decisions = [decided[case.query.id] for case in cases]
+            return [to_row(text) for text in explain(student, cases, decisions, config)]
+
+        texts = steps.do("write", explained, write)
+    write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
+    _write_predictions(desk, scores, probability)
+    return Outcome(
+        {
+            "scored": len(scored),
+            "invalid": sum(value is None for value in scores.values()),
+            "explained": len(explained),
+            "explained_by_student": sum(texts[id]["origin"] == "student" for id in explained),
+        }
+    )
+
+
+class _Steps:
+    """Work on queries in chunks of fixed members, each chunk kept in the journal whole."""
+
+    def __init__(self, desk: Desk, journal: Journal, total: int) -> None:
+        self._desk, self._journal, self._total = desk, journal, total
+
+    def do(self, step: str, ids: Sequence[str], work: Callable[[list[Case]], list[Row]]) -> dict[str, Row]:
+        """Query id -> what `work` found, from the journal where it stands there."""
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            if any(f"{step}/{id}" not in self._journal.done for id in chunk):
+                found = work(self._desk.space.cases(chunk))
+                self._journal.extend((f"{step}/{id}", row) for id, row in zip(chunk, found, strict=True))
+            self._desk.tell(len(self._journal.done), self._total)
+        return {id: self._journal.done[f"{step}/{id}"] for id in ids}
+
+
+def _fuse(desk: Desk, scores: dict[str, float | None]) -> tuple[fuse.Fused, dict[str, float]]:
+    """Fit on train and valid, choose the threshold on valid, and answer valid (held out) and test."""
+    space = desk.space
+    ids, role = space.windows["id"].to_list(), space.windows["role"]
+    student = student_answers(ids, scores)
+    fused, on_valid = fuse.fit(space.numbers, space.labels, role, student, space.config.seed)
+    valid = (role == "valid").to_numpy()
+    fused = replace(fused, threshold=choose_threshold(space.labels[valid], on_valid))
+    write_json(desk.folder / "predict" / "fuse.json", fused.to_json())
+    answers = fused(space.numbers, student)
+    answers[valid] = on_valid
+    return fused, dict(zip(ids, answers.tolist(), strict=True))
+
+
+def student_answers(ids: Sequence[str], scores: Mapping[str, float | None]) -> Floats:
+    """(N,) P(Yes) in the order of `ids`; nan where there is none."""
+    found = (scores.get(id) for id in ids)
+    return np.array([np.nan if value is None else value for value in found])
+
+
+def _write_predictions(desk: Desk, scores: Mapping[str, float | None], fused: Mapping[str, float]) -> None:
+    """Every method's answer to every valid and test query."""
+    space = desk.space
+    plain = statistics.predict(space.numbers, space.labels, space.windows["role"], space.config.seed)
+    rows = []
+    for place, (id, user, item) in enumerate(space.windows.select("id", "user", "item").iter_rows()):
+        if id in scores:
+            answers = {"reasoningrec": fused[id], "student": scores[id]}
+            answers |= {method: float(found[place]) for method, found in plain.items()}
+            rows += [to_row(Prediction(id, user, item, method, p)) for method, p in answers.items()]
+    write_jsonl(desk.folder / "predict" / "predictions.jsonl", rows)
+
+
+def use_threads(count: int) -> None:
+    """CPU threads of the student from here on; 0 = leave them as they are."""
+    if count:
+        torch.set_num_threads(count)

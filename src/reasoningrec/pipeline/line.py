@@ -1,0 +1,79 @@
+"""The line on one page: its stages in order, and how they are run and resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Protocol
+
+from reasoningrec import __version__
+from reasoningrec.config import Config
+from reasoningrec.errors import ReasoningRecError
+from reasoningrec.pipeline import learn, measure, prepare, teach
+from reasoningrec.pipeline.stage import Desk, Stage
+from reasoningrec.pipeline.workspace import Workspace
+from reasoningrec.rows import Json
+from reasoningrec.runs import Run, StagePlan
+
+STAGES: Final = (
+    Stage("data", (), prepare.data_fields, prepare.read_data),
+    Stage("split", ("data",), prepare.split_fields, prepare.make_split),
+    Stage("evidence", ("split",), prepare.evidence_fields, prepare.make_evidence),
+    Stage("describe", ("split",), teach.fields("describe"), teach.write_descriptions),
+    Stage("profile", ("split",), teach.fields("profile"), teach.write_profiles),
+    Stage("reason", ("evidence", "describe", "profile"), teach.fields("reason"), teach.write_rationales),
+    Stage("verify", ("reason",), teach.verify_fields, teach.verify_rationales),
+    Stage("train", ("verify",), learn.train_fields, learn.train_student),
+    Stage("predict", ("train",), learn.predict_fields, learn.predict),
+    Stage("evaluate", ("predict",), measure.evaluate_fields, measure.measure),
+    Stage("report", ("evaluate",), measure.report_fields, measure.write_reports),
+)
+NAMES: Final = tuple(stage.name for stage in STAGES)
+
+
+class Listener(Protocol):
+    """Whom a run tells how it goes."""
+
+    def begun(self, plan: StagePlan) -> None:
+        """A stage starts, or is found done."""
+
+    def moved(self, done: int, total: int) -> None:
+        """The stage that started last has done so much."""
+
+    def ended(self, name: str, counts: dict[str, int | float]) -> None:
+        """A stage is done."""
+
+
+def run_line(folder: Path, config: Config, listener: Listener, until: str = NAMES[-1]) -> None:
+    """Run every stage up to `until` that is not done with this configuration; resume what was cut short.
+
+    Args:
+        folder: the run's; made where it does not exist.
+        config: of the run; where it differs from the last time, the stages that depend on the difference are redone.
+        listener: whom to tell.
+        until: name of the last stage to run.
+
+    Raises:
+        ReasoningRecError: the folder cannot be used, the data break a rule, or a stage failed; what is done is kept.
+    """
+    with Run.open(folder, create=True) as run:
+        run.configure(config.model_dump(mode="json"), version=__version__)
+        space = Workspace(folder, config)
+        for stage in STAGES[: NAMES.index(until) + 1]:
+            _run_stage(stage, Desk(run, space, listener.moved), listener)
+
+
+def _run_stage(stage: Stage, desk: Desk, listener: Listener) -> None:
+    run = desk.run
+    fields: dict[str, Json] = dict(stage.fields(desk.space))
+    fields |= {f"stage {name}": run.stages[name].fingerprint for name in stage.reads}
+    plan = run.stage(stage.name, fields)
+    listener.begun(plan)
+    if plan.state != "done":
+        run.begin(stage.name, fields)
+        try:
+            outcome = stage.work(desk)
+        except ReasoningRecError as error:
+            run.fail(stage.name, str(error))
+            raise
+        run.finish(stage.name, outcome.counts, outcome.notes)
+    listener.ended(stage.name, dict(run.stages[stage.name].counts))

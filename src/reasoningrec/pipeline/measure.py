@@ -1,0 +1,132 @@
+"""Stages evaluate and report: figures with intervals, and pages to read them on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import polars as pl
+
+from reasoningrec.data.demo import accepted
+from reasoningrec.evaluation.evaluate import Answers, EvaluateInputs, Evaluation, evaluate
+from reasoningrec.evaluation.explanations import TrueReasons
+from reasoningrec.evaluation.report import choose_samples, write_report
+from reasoningrec.pipeline.stage import Desk, Outcome
+from reasoningrec.pipeline.workspace import Workspace
+from reasoningrec.ranking.fuse import Fused
+from reasoningrec.records import Case, Explanation, Prediction, Role
+from reasoningrec.rows import Json, from_row, read_json, read_records, to_row, write_json
+
+
+def evaluate_fields(space: Workspace) -> dict[str, Json]:
+    """How the measures are taken."""
+    return {**space.config.evaluate.model_dump(mode="json"), "seed": space.config.seed}
+
+
+def measure(desk: Desk) -> Outcome:
+    """Every measure of every method, and the checks of the explanations."""
+    space, config = desk.space, desk.space.config
+    texts = read_records(Explanation, desk.folder / "predict" / "explanations.jsonl")
+    shown = space.cases(text.query_id for text in texts)
+    line = space.timeline
+    fused = Fused.of_json(read_json(desk.folder / "predict" / "fuse.json"))
+    bands = set(space.attributes.labels["price"])
+    found = evaluate(
+        EvaluateInputs(
+            dataset=config.name,
+            protocol=config.protocol,
+            like_rule=like_rule(space),
+            time="known" if line.time is not None else "unknown",
+            test=answers(space, "test"),
+            valid=answers(space, "valid"),
+            sequences={
+                user: [line.items[item] for item in line.item[line.start[code] : line.start[code + 1]]]
+                for code, user in enumerate(line.users)
+            },
+            thresholds={"reasoningrec": fused.threshold},
+            weights=fused.weights(),
+            explanations=texts,
+            evidence={case.query.id: case.evidence for case in shown},
+            names={case.query.id: _names(case) | bands for case in shown},
+            truth=_truth(space, texts, shown),
+            notes=_notes(desk),
+            settings=config.evaluate,
+            seed=config.seed,
+        )
+    )
+    write_json(desk.folder / "evaluate.json", to_row(found))
+    return Outcome({"methods": len(found.readings[0].methods), "queries": found.readings[0].n})
+
+
+def like_rule(space: Workspace) -> str:
+    """What counts as a like, in words."""
+    if space.corpus.interactions["rating"].is_null().all():
+        return "as given in the data (no ratings)"
+    return f"rating > {space.config.data.like_above:g}"
+
+
+def answers(space: Workspace, role: Role) -> Answers:
+    """Labels of one role and every method's predictions on it."""
+    labels = {id: space.label_of[id] for id in space.ids(role)}
+    by_method: dict[str, list[Prediction]] = defaultdict(list)
+    for prediction in read_records(Prediction, space.folder / "predict" / "predictions.jsonl"):
+        if prediction.query_id in labels:
+            by_method[prediction.method].append(prediction)
+    return Answers(labels, by_method)
+
+
+def _names(case: Case) -> set[str]:
+    """What a sentence frame leaves out: titles, brands and categories."""
+    names = {case.target.title, case.target.brand, *case.target.categories}
+    for item in case.items.values():
+        names |= {item.title, item.brand, *item.categories}
+    return names - {""}
+
+
+def _truth(space: Workspace, texts: list[Explanation], shown: list[Case]) -> dict[str, TrueReasons]:
+    """True reasons of the liked test items that were also predicted to be liked (demo only)."""
+    reasons = space.corpus.true_reasons.sort("share", "kind", descending=[True, False])
+    kinds = dict(reasons.group_by("row", maintain_order=True).agg("kind").iter_rows())
+    rows = dict(zip(space.windows["id"], space.timeline.row[space.windows["at"].to_numpy()].tolist(), strict=True))
+    said_yes = {text.query_id for text in texts if text.decision}
+    return {
+        case.query.id: TrueReasons(tuple(kinds[rows[case.query.id]]), accepted(case))
+        for case in shown
+        if case.query.id in said_yes and rows[case.query.id] in kinds
+    }
+
+
+def _notes(desk: Desk) -> tuple[str, ...]:
+    """What was decided on the way: rules applied to the data, texts given or failed, rationales dropped."""
+    stages = desk.run.stages
+    counts = stages["verify"].counts
+    dropped = {gate[8:]: n for gate, n in counts.items() if gate.startswith("dropped_") and n}
+    reasons = ", ".join(f"{gate} {n}" for gate, n in sorted(dropped.items())) or "none dropped"
+    wrote = stages["predict"].counts
+    return (
+        *stages["data"].notes,
+        *(note for stage in ("describe", "profile") for note in stages[stage].notes),
+        *(f"{stage}: {stages[stage].counts['failed']} texts failed" for stage in ("describe", "profile", "reason")
+          if stages[stage].counts.get("failed")),
+        f"rationales: {counts['kept']} of {counts['texts']} kept ({reasons})",
+        f"explanations: {wrote['explained_by_student']} of {wrote['explained']} written by the student; the others failed "
+        "a gate and were written by rule",
+    )  # fmt: skip
+
+
+def report_fields(space: Workspace) -> dict[str, Json]:
+    """What the report shows."""
+    return {**space.config.report.model_dump(mode="json"), "seed": space.config.seed}
+
+
+def write_reports(desk: Desk) -> Outcome:
+    """`report.md` and the self-contained `report.html`."""
+    space = desk.space
+    found = from_row(Evaluation, read_json(desk.folder / "evaluate.json"))
+    texts = read_records(Explanation, desk.folder / "predict" / "explanations.jsonl")
+    evidence = {case.query.id: case.evidence for case in space.cases(text.query_id for text in texts)}
+    titles = dict(space.corpus.items.select(pl.col("item"), pl.col("title")).iter_rows())
+    samples = choose_samples(
+        texts, evidence, answers(space, "test"), titles, count=space.config.report.samples, seed=space.config.seed
+    )
+    write_report(found, samples, desk.folder)
+    return Outcome({"samples": len(samples)})

@@ -1,0 +1,60 @@
+"""Stages data, split, evidence: from raw files to windows and the numbers known before each."""
+
+from __future__ import annotations
+
+from reasoningrec.data import evidence
+from reasoningrec.data.load import fingerprint, load
+from reasoningrec.data.split import split
+from reasoningrec.pipeline.stage import Desk, Outcome
+from reasoningrec.pipeline.workspace import Workspace
+from reasoningrec.rows import Json, replacing
+
+
+def data_fields(space: Workspace) -> dict[str, Json]:
+    """The rules of reading, and the content of the files."""
+    settings = space.config.data.model_dump(mode="json", exclude={"path", "items"})
+    return {**settings, "name": space.config.name, "files": fingerprint(space.config.data)}
+
+
+def read_data(desk: Desk) -> Outcome:
+    """Read, validate and keep the data, so that the run needs nothing outside its folder."""
+    corpus = load(desk.space.config.data, desk.space.config.name)
+    corpus.save(desk.folder / "data")
+    counts = {
+        "users": corpus.interactions["user"].n_unique(),
+        "items": corpus.items.height,
+        "interactions": corpus.interactions.height,
+        "reviews": corpus.reviews.height,
+        "bad_rows": len(corpus.bad_rows),
+    }
+    return Outcome(counts, (*corpus.notes, *(f"left out: {row}" for row in corpus.bad_rows[:100])))
+
+
+def split_fields(space: Workspace) -> dict[str, Json]:
+    """The rules of the split."""
+    return {**space.config.split.model_dump(mode="json"), "protocol": space.config.protocol}
+
+
+def make_split(desk: Desk) -> Outcome:
+    """Choose the windows."""
+    space = desk.space
+    windows = split(space.timeline, space.config.split, space.config.protocol)
+    with replacing(desk.folder / "split.parquet") as path:
+        windows.write_parquet(path)
+    roles = dict(windows["role"].value_counts().iter_rows())
+    return Outcome({role: roles.get(role, 0) for role in ("train", "valid", "test")})
+
+
+def evidence_fields(space: Workspace) -> dict[str, Json]:
+    """How counts become numbers."""
+    return {**space.config.evidence.model_dump(mode="json"), "history": space.config.split.history}
+
+
+def make_evidence(desk: Desk) -> Outcome:
+    """Count what was known before each window."""
+    space = desk.space
+    config = space.config
+    numbers = evidence.numbers(space.timeline, space.attributes, space.windows, config.evidence, config.split.history)
+    with replacing(desk.folder / "evidence.parquet") as path:
+        numbers.write_parquet(path)
+    return Outcome({"windows": numbers.height, "numbers": numbers.width})

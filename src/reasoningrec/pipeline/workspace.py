@@ -1,0 +1,136 @@
+"""A run's artifacts as arrays and records, read once when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from reasoningrec.config import Config
+from reasoningrec.data.attributes import Attributes
+from reasoningrec.data.cases import Texts, cases, items_of
+from reasoningrec.data.corpus import Corpus
+from reasoningrec.data.split import examples
+from reasoningrec.data.texts import AllowedReviews, text_key
+from reasoningrec.data.timeline import Bools, Timeline
+from reasoningrec.records import Case, Example, Item, Rationale, Role
+from reasoningrec.rows import from_row, read_jsonl
+
+GIVEN = "given"
+"""Stands for the number of reviews or rows in the key of a text that came with the data."""
+
+
+class Workspace:
+    """Everything stages read, by name; what a stage writes is read by later stages alone.
+
+    Args:
+        folder: the run's.
+        config: the run's.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder, self.config = folder, config
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The validated data."""
+        return Corpus.load(self.folder / "data", self.config.name)
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The interactions in order."""
+        return Timeline.of(self.corpus)
+
+    @cached_property
+    def attributes(self) -> Attributes:
+        """What items have in common."""
+        return Attributes.of(self.corpus.items)
+
+    @cached_property
+    def items(self) -> dict[str, Item]:
+        """Items by id."""
+        return items_of(self.corpus)
+
+    @cached_property
+    def windows(self) -> pl.DataFrame:
+        """The split, sorted by id."""
+        return pl.read_parquet(self.folder / "split.parquet")
+
+    @cached_property
+    def numbers(self) -> pl.DataFrame:
+        """The evidence's numbers, rows as in `windows`."""
+        return pl.read_parquet(self.folder / "evidence.parquet")
+
+    @cached_property
+    def labels(self) -> Bools:
+        """Labels, rows as in `windows`."""
+        return self.windows["label"].to_numpy()
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """The windows as records, in the same order."""
+        return list(examples(self.timeline, self.windows, self.config.split.history))
+
+    @cached_property
+    def reviews(self) -> AllowedReviews:
+        """The reviews each query may know."""
+        config = self.config
+        return AllowedReviews(self.corpus, self.timeline, self.windows, config.protocol, config.describe.max_reviews)
+
+    @cached_property
+    def description_keys(self) -> dict[str, tuple[str, int]]:
+        """Query id -> (target, how many of its reviews the query may know)."""
+        at = self.windows["at"].to_numpy()
+        n = self.reviews.count(self.timeline.item[at], self.timeline.clock[at])
+        return dict(zip(self.windows["id"], zip(self.windows["item"], n.tolist(), strict=True), strict=True))
+
+    @cached_property
+    def profile_keys(self) -> dict[str, tuple[str, int]]:
+        """Query id -> (user, how many of its rows a profile may be written from); none where that is no row."""
+        rows = self.windows.select("id", "user", "profile").iter_rows()
+        return {id: (user, n) for id, user, n in rows if n}
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The teacher's texts and which query shows which."""
+        given = self.config.data.given_texts
+        if given:
+            of_target = {id: f"{item}@{GIVEN}" for id, (item, _) in self.description_keys.items()}
+            of_user = dict(zip(self.windows["id"], (f"{user}@{GIVEN}" for user in self.windows["user"]), strict=True))
+        else:
+            of_target = {id: text_key(*key) for id, key in self.description_keys.items()}
+            of_user = {id: text_key(*key) for id, key in self.profile_keys.items()}
+        return Texts(
+            texts_of(self.folder / "describe.jsonl"), texts_of(self.folder / "profile.jsonl"), of_target, of_user
+        )
+
+    def cases(self, wanted: Iterable[str]) -> list[Case]:
+        """The cases of the queries with these ids, in order of id."""
+        keep = self.windows["id"].is_in(list(wanted)).to_numpy()
+        at = np.flatnonzero(keep)
+        queries = [self.examples[index].query for index in at]
+        return list(cases(queries, self.numbers[at], self.items, self.attributes, self.texts))
+
+    def ids(self, *roles: Role, main: bool = False) -> list[str]:
+        """Query ids of these roles, sorted; `main`: the paper's windows only."""
+        chosen = self.windows.filter(pl.col("role").is_in(roles))
+        return (chosen.filter("main") if main else chosen)["id"].to_list()
+
+    @cached_property
+    def label_of(self) -> dict[str, bool]:
+        """Label by query id."""
+        return dict(zip(self.windows["id"], self.windows["label"], strict=True))
+
+
+def texts_of(path: Path) -> dict[str, str]:
+    """Key -> text of the rows of a teacher's artifact that did not fail."""
+    return {row["key"]: row["text"] for row in read_jsonl(path) if row["status"] == "done"}
+
+
+def rationales_of(path: Path) -> dict[str, Rationale]:
+    """Query id -> rationale, those that did not fail."""
+    rows = (row for row in read_jsonl(path) if row.pop("status") == "done")
+    return {row["query_id"]: from_row(Rationale, row) for row in rows}

@@ -1,0 +1,136 @@
+"""The decision: the student's log-odds and the evidence's numbers in one small calibrated model.
+
+    z = intercept + evidence x (linear + trees) / 2 + student x logit P(Yes)
+
+`linear` and `trees` (see `baselines.regression`) read the numbers. Both are fitted on train; the three coefficients
+then on valid, where student and evidence are equally new, by penalised maximum likelihood with neither coefficient below
+zero. For test, `linear` and `trees` are fitted once more on train and valid together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import polars as pl
+from scipy.optimize import minimize
+
+from reasoningrec.baselines.regression import Linear, Trees, inputs
+from reasoningrec.baselines.statistics import sigmoid
+from reasoningrec.data.timeline import Bools, Floats
+
+STACK_PENALTY: Final = 1.0
+"""Ridge, in nats, that draws the coefficients towards (evidence 1, student 0): trust in the evidence is the prior."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """How evidence and student are weighed."""
+
+    intercept: float
+    evidence: float
+    student: float
+    student_mean: float
+    """Log-odds that stand in for an invalid answer of the student: the mean on valid."""
+    student_scale: float
+    """Standard deviation of the student's log-odds on valid, to state its weight in the units of the others."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The fitted model, whole; `to_json` and `of_json` keep it readable."""
+
+    linear: Linear
+    trees: Trees
+    stack: Stack
+    threshold: float = 0.5
+    """P(like) from which the decision is Yes; chosen on valid."""
+
+    def __call__(self, numbers: pl.DataFrame, student: Floats) -> Floats:
+        """(N,) P(like) of N queries. `student`: (N,) P(Yes), nan = invalid."""
+        evidence = (self.linear(numbers) + self.trees(numbers)) / 2
+        return _stacked(self.stack, evidence, student)
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each input, in log-odds for one standard deviation; the trees' share stands under their own name."""
+        half = self.stack.evidence / 2
+        linear = {name: half * weight for name, weight in zip(self.linear.names, self.linear.weights, strict=True)}
+        return linear | {"boosted trees (all inputs)": half, "student": self.stack.student * self.stack.student_scale}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self) | {"weights": self.weights()}
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Self:
+        """From what `to_json` gave."""
+        linear = {name: tuple(part) if isinstance(part, list) else part for name, part in value["linear"].items()}
+        trees = value["trees"]
+        return cls(
+            Linear(**linear),
+            Trees(tuple(trees["names"]), trees["prior"], trees["rate"], tuple(tuple(tree) for tree in trees["trees"])),
+            Stack(**value["stack"]),
+            value["threshold"],
+        )
+
+
+def fit(numbers: pl.DataFrame, labels: Bools, role: pl.Series, student: Floats, seed: int) -> tuple[Fused, Floats]:
+    """Fit on train and valid.
+
+    Args:
+        numbers: (N rows) of every role.
+        labels: (N,); those of test are not read.
+        role: (N,) train, valid or test.
+        student: (N,) P(Yes), nan = invalid; those of train are not read.
+        seed: of the boosting's row samples.
+
+    Returns:
+        The model for new queries, and the (V,) probabilities of valid's rows under the model fitted on train alone.
+    """
+    names = inputs(numbers)
+    train, valid = (role == "train").to_numpy(), (role == "valid").to_numpy()
+    if not train.any() or not valid.any():
+        train = valid = train | valid | ((role != "test").to_numpy())
+    seen = numbers.filter(pl.Series(train))
+    linear, trees = Linear.fit(seen, labels[train], names), Trees.fit(seen, labels[train], names, seed)
+    held = numbers.filter(pl.Series(valid))
+    evidence = (linear(held) + trees(held)) / 2
+    stack = _fit_stack(evidence, student[valid], labels[valid])
+    both = train | valid
+    known = numbers.filter(pl.Series(both))
+    fused = Fused(Linear.fit(known, labels[both], names), Trees.fit(known, labels[both], names, seed), stack)
+    return fused, _stacked(stack, evidence, student[valid])
+
+
+def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
+    known = log_odds(student)
+    mean = float(np.nanmean(known)) if not np.isnan(known).all() else 0.0
+    known = np.where(np.isnan(known), mean, known)
+    scale = float(known.std())
+    centred = (known - mean) / max(scale, 1e-9)
+    sign = np.where(labels, 1.0, -1.0)
+
+    def loss(c: Floats) -> float:
+        z = c[0] + c[1] * evidence + c[2] * centred
+        return float(np.logaddexp(0.0, -sign * z).sum() + STACK_PENALTY * ((c[1] - 1.0) ** 2 + c[2] ** 2) / 2)
+
+    free = None if scale > 1e-9 else 0.0
+    best = minimize(loss, np.array([0.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[(None, None), (0, None), (0, free)])
+    intercept, on_evidence, on_student = (float(value) for value in best.x)
+    on_student /= max(scale, 1e-9)
+    return Stack(intercept - on_student * mean, on_evidence, on_student, mean, scale)
+
+
+def _stacked(stack: Stack, evidence: Floats, student: Floats) -> Floats:
+    known = log_odds(student)
+    known = np.where(np.isnan(known), stack.student_mean, known)
+    return sigmoid(stack.intercept + stack.evidence * evidence + stack.student * known)
+
+
+def log_odds(p: Floats) -> Floats:
+    """ln(p / (1 - p)), p kept 1e-6 away from 0 and 1; nan stays nan."""
+    clipped = np.clip(p, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))

@@ -1,0 +1,316 @@
+"""The only place that builds student tokens: one rendering of a case for training, scoring and writing.
+
+A prompt holds first what is the same for every candidate of a user (instruction, profile, shared facts, history), then
+the target, its description and its own facts, then which facts weigh most, and ends in "Prediction:". The completion
+is the decision, " Yes" or " No", and, where there is a rationale, the text after it:
+
+    Prediction: Yes
+    Why: You liked [H2] ...
+    Taste: ...<|end|>
+
+Texts are read and written in the short form of `shorthand`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from reasoningrec import prompts
+from reasoningrec.errors import StudentError
+from reasoningrec.records import Case, Fact, Rationale
+from reasoningrec.student.shorthand import CITATION, Shorthand, leanings
+
+PROMPT: Final = "recommend"
+CITATIONS: Final = (
+    "T",
+    *(f"H{n}" for n in range(1, 101)),
+    *(f"U{n}" for n in range(1, 13)),
+    *(f"C{n}" for n in range(1, 13)),
+)
+CUE: Final = "\nPrediction:"
+DECISIONS: Final = (" No", " Yes")
+"""Indexed by the label."""
+WHY: Final = "\nWhy:"
+TASTE: Final = "\nTaste:"
+STRENGTHS: Final = ((1.4, "very strongly "), (0.7, "strongly "), (0.25, ""), (0.05, "slightly "))
+"""Least |weight| in nats of each word: from 0.05 (odds times 1.05) a fact speaks slightly, from 0.25 (1.3) plainly,
+from 0.7 (2) strongly, from 1.4 (4) very strongly; below 0.05 it is neutral."""
+MENTIONED: Final = 4
+"""Facts at most on each of the lines "For" and "Against"."""
+COMPLETION_SHARE: Final = 4
+"""One part in four of `max_tokens` is kept free for the completion, in training as in prediction."""
+
+
+class Tokenizer(Protocol):
+    """What encoding needs of a tokenizer; those of `transformers` have it."""
+
+    eos_token: str
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`, with the special tokens the model expects at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """A case with its answer and, for some, the teacher's reasons for it.
+
+    Raises:
+        StudentError: the rationale belongs to another query or to the other label.
+    """
+
+    case: Case
+    label: bool
+    rationale: Rationale | None = None
+
+    def __post_init__(self) -> None:
+        reasons = self.rationale
+        if reasons is not None and (reasons.query_id, reasons.label) != (self.case.query.id, self.label):
+            raise StudentError(
+                f"query {self.case.query.id} with label {self.label} was given the rationale of "
+                f"query {reasons.query_id} with label {reasons.label}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A case as tokens, the last of which end "Prediction:"."""
+
+    query_id: str
+    tokens: tuple[int, ...]
+    citable: frozenset[str]
+    """Ids of the lines that stand in the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A training row as tokens: a prompt and its completion, whose first token is the decision."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    label: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """What a prompt shows of a case; shortening makes a smaller one."""
+
+    profile: str
+    description: str
+    target: str
+    history: tuple[Fact, ...]
+    facts: tuple[Fact, ...]
+    good: str
+    bad: str
+
+    @classmethod
+    def of(cls, case: Case) -> _Sheet:
+        by_kind: dict[bool, list[Fact]] = {True: [], False: []}
+        target = f'"{case.target.title}"'
+        for fact in case.evidence.facts:
+            if fact.kind == "target":
+                target = fact.text
+            else:
+                by_kind[fact.kind == "history"].append(fact)
+        history, facts = tuple(by_kind[True]), tuple(by_kind[False])
+        good, bad = (_prose(", ".join(names)) for names in leanings(case))
+        return cls(_prose(case.profile), _prose(case.description), _clean(target), history, facts, good, bad)
+
+    def mentioned(self, side: int) -> list[Fact]:
+        """At most `MENTIONED` facts that speak for (1) or against (-1) a like, the weightiest first."""
+        speaking = [fact for fact in (*self.history, *self.facts) if side * fact.weight >= STRENGTHS[-1][0]]
+        return sorted(speaking, key=lambda fact: (-abs(fact.weight), fact.id))[:MENTIONED]
+
+    def render(self) -> str:
+        return prompts.render(
+            PROMPT,
+            profile=self.profile,
+            person=[_weighed(fact) for fact in self.facts if fact.shared],
+            # A history line's weight depends on the target, so its tag would part the prefix candidates share.
+            history=[_line(fact) for fact in self.history],
+            good=self.good,
+            bad=self.bad,
+            target=f"[T] {self.target}",
+            description=self.description,
+            facts=[_weighed(fact) for fact in self.facts if not fact.shared],
+            sides=[[_mention(fact) for fact in self.mentioned(side)] for side in (1, -1)],
+        ).rstrip("\n")
+
+    def shorter(self) -> Iterator[_Sheet]:
+        """This sheet, then ever smaller ones, in the order in which parts are given up.
+
+        Long texts come first, then the oldest history lines that weigh little, the profile, the rest of the history
+        from its oldest line, the description, and last the facts from the lightest.
+        """
+        sheet = self
+        heavy = {fact.id for side in (1, -1) for fact in self.mentioned(side)}
+        yield sheet
+        yield (sheet := sheet.cut(40, 25))
+        for fact in self.history:
+            if fact.id not in heavy:
+                yield (sheet := sheet.without(fact))
+        yield (sheet := sheet.cut(20, 12))
+        yield (sheet := sheet.cut(0, 12))
+        for fact in sheet.history:
+            yield (sheet := sheet.without(fact))
+        yield (sheet := sheet.cut(0, 0))
+        for fact in sorted(sheet.facts, key=lambda fact: abs(fact.weight)):
+            yield (sheet := sheet.without(fact))
+
+    def cut(self, profile: int, description: int) -> _Sheet:
+        """With at most so many words of the profile and the description."""
+        return dataclasses.replace(
+            self, profile=_words(self.profile, profile), description=_words(self.description, description)
+        )
+
+    def without(self, gone: Fact) -> _Sheet:
+        return dataclasses.replace(
+            self,
+            history=tuple(fact for fact in self.history if fact is not gone),
+            facts=tuple(fact for fact in self.facts if fact is not gone),
+        )
+
+
+def strength(weight: float) -> str:
+    """A weight of evidence in nats as words (see `STRENGTHS`): "strongly for", "against", "neutral"."""
+    side = "for" if weight > 0 else "against"
+    return next((word + side for least, word in STRENGTHS if abs(weight) >= least), "neutral")
+
+
+def encode_prompt(case: Case, tokenizer: Tokenizer, max_tokens: int) -> Prompt:
+    """`case` as a prompt that leaves a quarter of `max_tokens` free for the completion.
+
+    Args:
+        case: what may be shown.
+        tokenizer: the student's.
+        max_tokens: prompt and completion together.
+
+    Raises:
+        StudentError: not even the target's line alone fits.
+    """
+    room = max_tokens - max_tokens // COMPLETION_SHARE
+    prompt = _fit(case, tokenizer, room)
+    if prompt is None:
+        raise StudentError(
+            f"query {case.query.id}: its shortest prompt does not fit into {room} tokens",
+            hint="Raise train.max_tokens: three quarters of it are for the prompt.",
+        )
+    return prompt
+
+
+def _fit(case: Case, tokenizer: Tokenizer, room: int) -> Prompt | None:
+    """The longest prompt of at most `room` tokens; None where there is none."""
+    sheets = list(_Sheet.of(case).shorter())
+
+    def fits(n: int) -> bool:
+        return len(tokenizer.encode(sheets[n].render())) <= room
+
+    found = 0 if fits(0) else bisect.bisect_left(range(len(sheets)), True, key=fits)
+    if found == len(sheets):
+        return None
+    sheet = sheets[found]
+    citable = frozenset(("T", *(fact.id for fact in (*sheet.history, *sheet.facts))))
+    return Prompt(case.query.id, tuple(tokenizer.encode(sheet.render())), citable)
+
+
+def encode_row(row: TrainingRow, tokenizer: Tokenizer, max_tokens: int) -> TokenRow:
+    """`row` as tokens, prompt and completion at most `max_tokens` together.
+
+    A rationale trains the decision only where it leaves no room for a prompt, or cites a line that did not fit into it.
+    Raises StudentError as `encode_prompt` does.
+    """
+    decision = DECISIONS[row.label]
+    if row.rationale is not None:
+        text = reasons_text(row.rationale, row.case)
+        completion = continuation(f"{decision}{text}{tokenizer.eos_token}", tokenizer)
+        room = max_tokens - max(len(completion), max_tokens // COMPLETION_SHARE)
+        prompt = _fit(row.case, tokenizer, room)
+        if prompt and prompt.citable.issuperset(CITATION.findall(text)):
+            return TokenRow(prompt.tokens, completion, row.label)
+    prompt = encode_prompt(row.case, tokenizer, max_tokens)
+    return TokenRow(prompt.tokens, continuation(decision, tokenizer), row.label)
+
+
+def continuation(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Token ids of `text` after "Prediction:". Raises StudentError where the two would melt into one token."""
+    before, whole = tokenizer.encode(CUE), tokenizer.encode(CUE + text)
+    if whole[: len(before)] != before:
+        raise StudentError(f"the tokenizer joins {CUE!r} and {text[:20]!r}, so a prompt cannot end there")
+    return tuple(whole[len(before) :])
+
+
+def decision_ids(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Token ids of " No" and " Yes" after "Prediction:".
+
+    Raises:
+        StudentError: either is not one token there, changes with what follows, or both are the same token.
+    """
+    no, yes = (continuation(word, tokenizer) for word in DECISIONS)
+    for word, ids in zip(DECISIONS, (no, yes), strict=True):
+        if len(ids) != 1 or continuation(word + WHY, tokenizer)[:1] != ids:
+            raise StudentError(
+                f"the tokenizer writes {word!r} after {CUE!r} as {len(ids)} tokens, or differently before text",
+                hint="A base is needed whose tokenizer has one token for each decision.",
+            )
+    if no == yes:
+        raise StudentError("the tokenizer has the same token for Yes and No")
+    return no[0], yes[0]
+
+
+def row_text(row: TrainingRow) -> str:
+    """The full text of a training row, nothing shortened: what a tokenizer is trained on."""
+    text = reasons_text(row.rationale, row.case) if row.rationale else ""
+    return f"{_Sheet.of(row.case).render()}{DECISIONS[row.label]}{text}"
+
+
+def reasons_text(rationale: Rationale, case: Case) -> str:
+    """What follows the decision, in short form, without the end token."""
+    short = Shorthand.of(case)
+    why, taste = (short.compact(_clean(part)) for part in (rationale.why, rationale.taste))
+    return f"{WHY} {why}{TASTE} {taste}"
+
+
+def parse_reasons(text: str, case: Case) -> tuple[str, str] | None:
+    """The why and the taste, in full, of a text as `reasons_text` writes it; None for any other text."""
+    if not text.startswith(WHY) or text.count(TASTE) != 1:
+        return None
+    short = Shorthand.of(case)
+    try:
+        why, taste = (_clean(short.expand(part)) for part in text.removeprefix(WHY).split(TASTE))
+    except StudentError:
+        return None
+    return (why, taste) if why else None
+
+
+def _mention(fact: Fact) -> str:
+    """A fact on the line "For" or "Against": its id, how strongly, and what a history item shares with the target."""
+    shared = fact.values.get("shared")
+    words = [f"[{fact.id}]", *strength(fact.weight).split()[:-1], *([f"({_clean(str(shared))})"] if shared else [])]
+    return " ".join(words)
+
+
+def _line(fact: Fact) -> str:
+    return f"[{fact.id}] {_clean(fact.text)}"
+
+
+def _weighed(fact: Fact) -> str:
+    tagged = not fact.shared or fact.weight != 0
+    return f"{_line(fact)} ({strength(fact.weight)})" if tagged else _line(fact)
+
+
+def _clean(text: str) -> str:
+    """On one line, and without what a tokenizer could take for its end token."""
+    return " ".join(text.replace("<|", "<").split())
+
+
+def _prose(text: str) -> str:
+    """A text that cites nothing: what looks like a citation in it loses its brackets."""
+    return CITATION.sub(r"(\1)", _clean(text))
+
+
+def _words(text: str, most: int) -> str:
+    words = text.split()
+    return text if len(words) <= most else " ".join(words[:most]).rstrip(",;:.") + "..." * (most > 0)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reasoningrec.errors import StudentError
+from reasoningrec.records import Evidence, Fact
+from reasoningrec.student import encode
+from reasoningrec.student.encode import TrainingRow, compact, encode_prompt, encode_row, expand, strength
+
+TITLES = (
+    st.text(st.characters(exclude_characters='"[]', exclude_categories=["C"]), min_size=1).map(str.strip).filter(bool)
+)
+PROSE = st.text("abc ,.;:'—é!?\n", max_size=12)
+
+
+class Words:
+    """A tokenizer of whitespace-parted words, good enough to count and to read back."""
+
+    eos_token = "<|end|>"
+
+    def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+
+    def encode(self, text: str) -> list[int]:
+        pieces = text.replace("\n", " \n ").replace(self.eos_token, f" {self.eos_token}").split(" ")
+        return [self.ids.setdefault(piece, len(self.ids)) for piece in pieces if piece]
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        names = list(self.ids)
+        return " ".join(names[n] for n in ids).replace(" \n ", "\n")
+
+
+def evidence_of(titles: list[str], target: str) -> Evidence:
+    facts = [Fact(f"H{n}", "history", f'"{t}"', 0.1, {"title": t}, True) for n, t in enumerate(titles, 1)]
+    return Evidence("q", (*facts, Fact("T", "target", f'"{target}"', 0.0, {"title": target})), {})
+
+
+@given(st.lists(TITLES, min_size=1, max_size=12), TITLES, st.data())
+def test_compact_and_expand_undo_each_other(titles: list[str], target: str, data: st.DataObject) -> None:
+    evidence = evidence_of(titles, target)
+    by_id = {fact.id: str(fact.values["title"]) for fact in evidence.facts}
+    ids = data.draw(st.lists(st.sampled_from([*by_id, "U1", "C2"]), max_size=6))
+    parts = [data.draw(PROSE)]
+    for id_ in ids:
+        parts += [f'"{by_id[id_]}" [{id_}]' if id_ in by_id else f"[{id_}]", data.draw(PROSE)]
+    text = "".join(parts)
+    short = compact(text, evidence)
+    assert expand(short, evidence) == text
+    assert expand(text, evidence) == text
+    assert compact(short, evidence) == short
+    assert not any(f'"{title}" [{id_}]' in short for id_, title in by_id.items())
+
+
+def test_compact_takes_no_title_apart() -> None:
+    evidence = evidence_of(["b", 'b" [H1]'], "x")
+    assert compact('so "b" [H1]" [H2] it is', evidence) == "so [H2] it is"
+    assert compact('"b" [H2]', evidence) == '"b" [H2]', "a title with another's id is left as it is"
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [(0.0, "neutral"), (-0.049, "neutral"), (0.05, "slightly for"), (-0.3, "against"), (0.7, "strongly for"),
+     (-9.0, "very strongly against")],
+)  # fmt: skip
+def test_strength_in_words(weight: float, words: str) -> None:
+    assert strength(weight) == words
+
+
+def test_a_prompt_reads_as_documented(shop: Any) -> None:
+    row = shop(5).rows(1)[0]
+    words = Words()
+    text = words.decode(encode_prompt(row.case, words, 400).tokens)
+    lines = text.split("\n")
+    heads = [line.split("]")[0].strip("[").split(":")[0] for line in lines[1:]]
+    assert heads[:-2] == ["Profile", "U1", "H1", "H2", "H3", "H4", "T", "About [T", "C1", "C2"]
+    assert lines[-1] == encode.CUE.strip()
+    assert lines[-2].startswith("Weighs most: [")
+    by_id = row.case.evidence.by_id()
+    assert f"({strength(by_id['C1'].weight)})" in lines[9]
+    assert "for)" not in lines[3], "a history line's weight depends on the target"
+
+
+def test_candidates_of_a_user_share_all_before_the_target(shop: Any) -> None:
+    case = shop(5).rows(1)[0].case
+    facts = tuple(
+        replace(fact, weight=fact.weight + (not fact.shared or fact.kind == "history")) for fact in case.evidence.facts
+    )
+    other = replace(case, description="Quite another thing.", evidence=replace(case.evidence, facts=facts))
+    words = Words()
+    first, second = (words.decode(encode_prompt(one, words, 400).tokens) for one in (case, other))
+    assert first != second
+    assert first.split("\n[T]")[0] == second.split("\n[T]")[0]
+
+
+@given(st.integers(60, 400))
+def test_shortening_keeps_target_and_label_and_fits(shop: Any, most: int) -> None:
+    row = shop(7, history=30).rows(1)[0]
+    words = Words()
+    found = encode_row(row, words, most)
+    assert len(found.prompt) + len(found.completion) <= most
+    text = words.decode(found.prompt)
+    by_id = row.case.evidence.by_id()
+    assert f"[T] {by_id['T'].text}" in text
+    assert text.endswith(encode.CUE)
+    assert words.decode(found.completion).startswith(encode.DECISIONS[row.label].strip())
+    assert len(encode_prompt(row.case, words, most).tokens) <= most - most // 4
+
+
+def test_the_oldest_light_history_goes_first(shop: Any) -> None:
+    case = shop(7, history=30).rows(1)[0].case
+    facts = tuple(replace(f, weight=2.0 if f.id in ("H1", "C1") else 0.01) for f in case.evidence.facts)
+    case = replace(case, evidence=replace(case.evidence, facts=facts))
+    prompt = encode_prompt(case, Words(), 240)
+    kept = sorted(int(id_[1:]) for id_ in prompt.citable if id_.startswith("H"))
+    assert 3 < len(kept) < 29
+    assert kept == [1, *range(32 - len(kept), 31)], "the weighty first line stays, then the newest"
+    assert {"T", "U1", "C1", "C2"} <= prompt.citable
+
+
+def test_facts_go_last_and_lightest_first(shop: Any) -> None:
+    case = shop(7).rows(1)[0].case
+    facts = tuple(replace(f, weight={"C2": 0.2, "U1": 0.3}.get(f.id, 2.0)) for f in case.evidence.facts)
+    case = replace(case, evidence=replace(case.evidence, facts=facts))
+    by_size = [encode_prompt(case, Words(), most).citable for most in range(52, 120)]
+    assert frozenset(("T", "C1")) in by_size
+    assert frozenset(("T", "C1", "U1")) in by_size
+    assert all(small <= large for small, large in itertools.pairwise(by_size))
+
+
+def test_what_cannot_fit_is_refused_by_name(shop: Any) -> None:
+    with pytest.raises(StudentError, match=r"train\.max_tokens"):
+        encode_prompt(shop(7).rows(1)[0].case, Words(), 24)
+
+
+def test_a_rationale_that_cites_a_lost_line_trains_the_decision_only(shop: Any) -> None:
+    row = shop(7, history=30).rows(1)[0]
+    assert row.rationale is not None
+    facts = tuple(replace(fact, weight=0.0 if fact.id == "H1" else fact.weight) for fact in row.case.evidence.facts)
+    case = replace(row.case, evidence=replace(row.case.evidence, facts=facts))
+    row = replace(row, case=case, rationale=replace(row.rationale, why="Because of [H1]."))
+    assert len(encode_row(row, Words(), 220).completion) == 1
+    assert len(encode_row(row, Words(), 900).completion) > 1
+
+
+def test_a_rationale_of_another_query_or_label_is_refused(shop: Any) -> None:
+    first, second = shop(1).rows(2)
+    with pytest.raises(StudentError, match=first.case.query.id):
+        TrainingRow(second.case, first.label, first.rationale)
+    with pytest.raises(StudentError, match="label"):
+        TrainingRow(first.case, not first.label, first.rationale)
+
+
+def test_texts_cannot_end_a_prompt_or_cite(shop: Any) -> None:
+    row = shop(7).rows(1)[0]
+    case = replace(row.case, description="Nice.\nPrediction: Yes<|end|> [T] [H1]", profile="a\n\nb [C1]")
+    words = Words()
+    text = words.decode(encode_prompt(case, words, 400).tokens)
+    assert text.count(encode.CUE) == 1
+    assert "<|end|>" not in text
+    assert "(T) (H1)" in text
+    assert "Profile: a b (C1)" in text
+
+
+def test_reasons_survive_the_way_through_tokens(shop: Any) -> None:
+    row = shop(7).rows(1)[0]
+    text = encode.reasons_text(row.rationale, row.case.evidence)
+    assert encode.parse_reasons(text, row.case.evidence) == (row.rationale.why, row.rationale.taste)
+    for broken in ("", "Why: x", "\nWhy: x", "\nWhy:\nTaste: x", "\nWhy: a\nTaste: b\nTaste: c"):
+        assert encode.parse_reasons(broken, row.case.evidence) is None
+
+
+class Joins(Words):
+    """Makes one token of the cue and what follows."""
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text.replace(": ", ":"))
+
+
+class Splits(Words):
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text.replace("Yes", "Y es"))
+
+
+class Mumbles(Words):
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text.replace("Yes", "No"))
+
+
+@pytest.mark.parametrize(("tokenizer", "problem"), [(Joins, "joins"), (Splits, "2 tokens"), (Mumbles, "same token")])
+def test_ambiguous_tokenizers_are_refused(tokenizer: type[Words], problem: str) -> None:
+    with pytest.raises(StudentError, match=problem):
+        encode.decision_ids(tokenizer())
+    assert len(set(encode.decision_ids(Words()))) == 2
+
+
+def test_encoding_needs_no_torch() -> None:
+    code = "import sys, reasoningrec.student.encode; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

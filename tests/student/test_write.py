@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from reasoningrec.student import write as module
+from reasoningrec.student.encode import CITATION, encode_prompt
+from reasoningrec.student.train import TrainingResult
+from reasoningrec.student.write import Draft, WriteLimits, write
+
+
+@pytest.fixture(scope="module")
+def drafts(trained: TrainingResult, shop: Any) -> list[tuple[Any, Draft]]:
+    rows = shop(4).rows(40)
+    limits = WriteLimits(max_new_tokens=90, batch_tokens=4096)
+    return list(zip(rows, write(trained.student, [r.case for r in rows], [r.label for r in rows], limits), strict=True))
+
+
+def test_a_trained_student_writes_in_the_asked_form(drafts: list[tuple[Any, Draft]]) -> None:
+    whole = [draft for _, draft in drafts if draft.why and draft.taste]
+    assert len(whole) >= 36
+    assert all(draft.query_id == row.case.query.id for row, draft in drafts)
+
+
+def test_every_citation_stands_in_the_prompt(drafts: list[tuple[Any, Draft]], trained: TrainingResult) -> None:
+    for row, draft in drafts:
+        prompt = encode_prompt(row.case, trained.student.tokenizer, trained.student.config.max_tokens)
+        assert set(CITATION.findall(draft.raw)) <= prompt.citable
+        assert list(draft.citations) == list(dict.fromkeys(CITATION.findall(draft.why)))
+    assert sum(bool(draft.citations) for _, draft in drafts) >= 36
+
+
+def test_titles_come_back(drafts: list[tuple[Any, Draft]]) -> None:
+    shown = 0
+    for row, draft in drafts:
+        by_id = row.case.evidence.by_id()
+        for id_ in draft.citations:
+            if "title" in by_id[id_].values:
+                assert f'"{by_id[id_].values["title"]}" [{id_}]' in draft.why
+                shown += 1
+    assert shown
+
+
+def test_the_text_follows_the_decision(trained: TrainingResult, shop: Any) -> None:
+    cases = [row.case for row in shop(4).rows(20)]
+    limits = WriteLimits(max_new_tokens=60, batch_tokens=4096)
+    yes, no = (write(trained.student, cases, [decision] * len(cases), limits) for decision in (True, False))
+    assert all(draft.decision for draft in yes)
+    assert sum("they will enjoy it" in draft.why for draft in yes) >= 18
+    assert sum("they will not enjoy it" in draft.why for draft in no) >= 18
+
+
+def reference(student: Any, tokens: list[int], count: int) -> list[int]:
+    """Greedy decoding the slow way: the whole text anew for each token."""
+    found: list[int] = []
+    for _ in range(count):
+        logits = student.model(torch.tensor([[*tokens, *found]])).logits[0, -1]
+        found.append(int(logits.argmax()))
+        if found[-1] == student.tokenizer.eos_token_id:
+            break
+    return found
+
+
+def test_cached_decoding_is_plain_decoding(trained: TrainingResult) -> None:
+    prompts = [tuple(range(20, 20 + n)) for n in (3, 17, 9, 30)]
+
+    class Free:
+        vocabulary = type("V", (), {"end": trained.student.tokenizer.eos_token_id})
+
+        def apply(self, logits: torch.Tensor, alive: Any) -> torch.Tensor:
+            return logits
+
+        def note(self, row: int, token: int) -> None:
+            pass
+
+    found = module._decode(trained.student.model, prompts, Free(), 25)  # type: ignore[arg-type]
+    assert found == [reference(trained.student, list(prompt), 25) for prompt in prompts]
+
+
+def test_finished_rows_change_nothing_for_the_others(
+    trained: TrainingResult, shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [row.case for row in shop(6).rows(12)]
+    decisions = [n % 2 == 0 for n in range(12)]
+    limits = WriteLimits(max_new_tokens=90)
+    found = write(trained.student, cases, decisions, limits)
+    for thin in (0.0, 2.0):
+        monkeypatch.setattr(module, "THIN", thin)
+        assert write(trained.student, cases, decisions, limits) == found
+    assert len({len(draft.raw) for draft in found}) > 1
+
+
+def test_no_more_than_the_allowed_reasons(trained: TrainingResult, shop: Any) -> None:
+    rows = shop(4).rows(12)
+    drafts = write(trained.student, [r.case for r in rows], [r.label for r in rows], WriteLimits(90, 4096, 1))
+    assert max(len(set(CITATION.findall(draft.raw))) for draft in drafts) == 1
+
+
+def test_an_unlikely_world_cannot_make_it_cite_what_is_not_there(trained: TrainingResult, shop: Any) -> None:
+    """All weight on citations and brackets: the rules alone must hold."""
+    student = trained.student
+    vocabulary = module._Vocabulary.of(student.tokenizer)
+    prompts = [encode_prompt(row.case, student.tokenizer, 300) for row in shop(4).rows(3)]
+    rules = module._Rules(vocabulary, prompts, 2, torch.device("cpu"))
+    luck = torch.Generator().manual_seed(0)
+    written: list[list[str]] = [[], [], []]
+    for _ in range(40):
+        logits = torch.randn((3, len(student.tokenizer)), generator=luck)
+        logits[:, list(vocabulary.cites)] += 9.0
+        logits[:, vocabulary.barred] += 99.0
+        for row, token in enumerate(rules.apply(logits, [0, 1, 2]).argmax(-1).tolist()):
+            assert token not in vocabulary.barred
+            rules.note(row, token)
+            written[row] += [vocabulary.cites[token]] if token in vocabulary.cites else []
+    for prompt, ids in zip(prompts, written, strict=True):
+        assert len(set(ids)) == 2
+        assert set(ids) <= prompt.citable
+    assert "[" in {student.tokenizer.decode([token]) for token in vocabulary.barred}
+
+
+def test_a_text_cut_short_is_kept_raw_only(trained: TrainingResult, shop: Any) -> None:
+    row = shop(4).rows(1)[0]
+    (draft,) = write(trained.student, [row.case], [row.label], WriteLimits(max_new_tokens=4))
+    assert (draft.why, draft.taste, draft.citations) == ("", "", ())
+    assert draft.raw.startswith("\nWhy:")
+    assert len(draft.raw) > len("\nWhy:")
+
+
+def test_nothing_asked_nothing_written(trained: TrainingResult) -> None:
+    assert write(trained.student, [], [], WriteLimits()) == []
+
+
+def test_decisions_must_match_cases(trained: TrainingResult, shop: Any) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        write(trained.student, [shop(1).rows(1)[0].case], [], WriteLimits())
+
+
+def test_prompts_are_the_same_for_writing_and_scoring(trained: TrainingResult, shop: Any) -> None:
+    case = shop(4).rows(1)[0].case
+    other = replace(case, description=case.description + " It ships flat.")
+    encoded = [encode_prompt(one, trained.student.tokenizer, 384).tokens for one in (case, other)]
+    assert encoded[0] != encoded[1]
