@@ -1,4 +1,4 @@
-"""Settings that must stand before numpy, torch or matplotlib are imported, and the way to real data."""
+"""Settings that must stand before numpy, torch or matplotlib are imported, the way to real data, and one small run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+
+from running import SMALL, Answer, Cli
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
@@ -20,3 +22,43 @@ def data_root() -> Path:
     if not Path(place).is_dir():
         pytest.skip(f"REASONINGREC_DATA names no folder: {place}")
     return Path(place)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs the command line in this process: `cli("run", "--run", folder, config)`."""
+    from reasoningrec.cli import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return Answer(int(stop.value.code or 0), printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def small_config(tmp_path: Path) -> Path:
+    """The configuration of `small_run`, to change."""
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL, "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the whole line. Copy it before changing anything in it."""
+    from reasoningrec.cli.progress import Screen
+    from reasoningrec.config import read
+    from reasoningrec.pipeline.line import run_line
+
+    folder = tmp_path_factory.mktemp("small")
+    path = folder / "small.toml"
+    path.write_text(SMALL, "utf-8")
+    with Screen() as screen:
+        run_line(folder / "run", read(path), screen)
+    return folder / "run"

@@ -22,7 +22,7 @@ ROOT = Path(reasoningrec.__file__).parent
 # commas or bars, parted by spaces, are one room. The package itself comes last: it only offers names.
 ORDER = (
     "records errors | config prompts rows runs | llm, data | teacher, student, baselines | ranking | evaluation"
-    " | pipeline recommender cluster | server | cli | reasoningrec"
+    " | pipeline recommender cluster | server | cli __main__ | reasoningrec"
 )
 WITH_TORCH = {f"{PACKAGE}.student.{name}" for name in ("bases", "train", "score", "write")}
 BRING_TORCH = ("student", "pipeline", "recommender", "cluster", "server")

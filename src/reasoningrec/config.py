@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -113,7 +113,7 @@ class ReasonConfig(Section):
     """Rationales for train examples, whose label the writer is told (paper: label-conditioned)."""
 
     shots: CountOrOff = 0
-    """Rationales to write, balanced over labels; 0 = one for every main train window."""
+    """Rationales to write, balanced over labels; 0 = one for every train window."""
     taste_words: Annotated[int, Field(ge=5, le=400)] = 60
     why_words: Annotated[int, Field(ge=5, le=400)] = 80
     max_reasons: Annotated[int, Field(ge=1, le=9)] = 3
@@ -127,18 +127,18 @@ class TrainConfig(Section):
     layers: Annotated[int, Field(ge=1, le=48)] = 4
     heads: Annotated[int, Field(ge=1, le=32)] = 4
     vocabulary: Annotated[int, Field(ge=600, le=65536)] = 4096
-    max_tokens: Annotated[int, Field(ge=64, le=8192)] = 448
+    max_tokens: Annotated[int, Field(ge=64, le=8192)] = 320
     """Prompt and completion together; history and descriptions are shortened to fit, never the target or label."""
     epochs: Count = 6
-    batch_tokens: Annotated[int, Field(ge=64)] = 8192
+    batch_tokens: Annotated[int, Field(ge=64)] = 2048
     """Tokens in a batch, padding included."""
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
     warmup: Share = 0.1
     """Share of the steps."""
     decision_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the decision token's loss beside the mean loss over the text's tokens."""
-    text_weight: Annotated[float, Field(ge=0)] = 0.5
+    text_weight: Annotated[float, Field(ge=0)] = 1.0
     patience: CountOrOff = 2
     """Epochs without a better valid AUC before training stops; 0 = never."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
@@ -152,6 +152,10 @@ class PredictConfig(Section):
     explain: CountOrOff = 0
     """Test queries to explain, in id order; 0 = all."""
     max_new_tokens: Annotated[int, Field(ge=16, le=1024)] = 160
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    """How freely the student chooses words; 0 = always the likeliest. Draws are seeded by the query's id."""
+    tries: Annotated[int, Field(ge=1, le=20)] = 4
+    """Texts the student may write until one passes every gate; then the rule writer stands in."""
 
 
 class EvaluateConfig(Section):
@@ -263,7 +267,7 @@ def _explain(path: Path, detail: Any) -> str:
         return f"{path}: {where}: {detail['msg']} (got {detail['input']!r})" if where else f"{path}: {detail['msg']}"
     section: type[BaseModel] = Config
     for part in detail["loc"][:-1]:
-        section = section.model_fields[str(part)].annotation or Config
+        section = cast(type[BaseModel], section.model_fields[str(part)].annotation)
     near = difflib.get_close_matches(str(detail["loc"][-1]), section.model_fields, n=1)
     known = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(section.model_fields)}"
     return f"{path}: {where}: unknown key; {known}"

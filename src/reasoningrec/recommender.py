@@ -11,7 +11,6 @@ from typing import Final, Self
 import numpy as np
 import polars as pl
 
-from reasoningrec.config import Config
 from reasoningrec.data.cases import Texts, cases
 from reasoningrec.data.evidence import DAY, EvidenceTable, Questions, train_rows
 from reasoningrec.data.split import reactions
@@ -19,15 +18,14 @@ from reasoningrec.data.texts import text_key
 from reasoningrec.data.timeline import Ints
 from reasoningrec.errors import InputError, NotInRunError
 from reasoningrec.pipeline.explain import explain
-from reasoningrec.pipeline.learn import student_answers, use_threads
-from reasoningrec.pipeline.workspace import GIVEN, Workspace
-from reasoningrec.ranking.fuse import Fused
+from reasoningrec.pipeline.learn import student_answers
+from reasoningrec.pipeline.line import check_finished
+from reasoningrec.pipeline.workspace import GIVEN, Workspace, config_of
 from reasoningrec.ranking.retrieve import unseen
 from reasoningrec.records import Case, Query, Recommendation
-from reasoningrec.rows import read_json
 from reasoningrec.runs import Run
 from reasoningrec.student.bases import Student
-from reasoningrec.student.score import score
+from reasoningrec.student.score import score, use_threads
 
 SHORTLIST: Final = 40
 """Candidates that the student scores: those the evidence alone puts first."""
@@ -39,13 +37,12 @@ class Recommender:
     "Now" is after the last interaction of the data: everything in them may be known.
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    def __init__(self, space: Workspace) -> None:
         """Use `Recommender.open`."""
-        self.config = config
-        self._space = Workspace(folder, config)
-        self._student = Student.open(folder / "train")
-        self._fused = Fused.of_json(read_json(folder / "predict" / "fuse.json"))
-        use_threads(config.threads)
+        self.config = space.config
+        self._space, self._fused = space, space.fused
+        self._student = Student.open(space.folder / "train")
+        use_threads(self.config.threads)
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
@@ -53,11 +50,13 @@ class Recommender:
 
         Raises:
             RunError: there is no run, or it is damaged.
-            NotInRunError: the run has not got as far as `predict`.
+            NotInRunError: the run has not got as far as `predict` with its present configuration.
         """
         run = Run.read(Path(folder))
         run.require("predict")
-        return cls(run.folder, Config.model_validate(run.config, strict=False))
+        space = Workspace(run.folder, config_of(run))
+        check_finished(run, space, "predict")
+        return cls(space)
 
     @property
     def users(self) -> tuple[str, ...]:

@@ -185,7 +185,8 @@ class Run:
             raise RunError(f"{path}: cannot be written: {error.strerror}", hint="Name another folder.") from None
         try:
             _take(lock, path)
-            for leftover in path.rglob(f"{TEMPORARY}*"):
+            # Ours begin with TEMPORARY; those of safetensors with ".tmp" and six letters.
+            for leftover in path.rglob(".tmp*"):
                 leftover.unlink()
             return cls(path, lock)
         except BaseException:
@@ -287,6 +288,31 @@ class Run:
             )
         return known
 
+    def check(self, name: str) -> None:
+        """Raises RunError where a file of a finished stage is not as the stage wrote it."""
+        for file, digest in self.require(name).artifacts.items():
+            path = self.folder / file
+            try:
+                same = _digest(path) == digest
+            except OSError as error:
+                raise RunError(f"{path}: cannot be read: {error.strerror}", hint=_again(name)) from None
+            if not same:
+                raise RunError(f"{path}: is not as stage {name} wrote it: damaged, or edited", hint=_again(name))
+
+    def holder(self) -> str:
+        """The id of the process that writes the run now; "" where there is none."""
+        try:
+            lock = os.open(self.folder / LOCK, os.O_RDONLY)
+        except OSError:
+            return ""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return ""
+        except OSError:
+            return os.pread(lock, 32, 0).decode("ascii", "replace") or "unknown"
+        finally:
+            os.close(lock)
+
     def journal_path(self, name: str) -> Path:
         """Where stage `name` keeps its journal."""
         return self.folder / f"{name}.journal"
@@ -357,6 +383,10 @@ def _check_place(path: Path, create: bool) -> None:
         raise RunError(
             f"{path}: holds other things than a run ({', '.join(strange[:3])})", hint="Name a new or an empty folder."
         )
+
+
+def _again(name: str) -> str:
+    return f"Remove the file, and the next run does stage {name} again."
 
 
 def _take(lock: int, path: Path) -> None:

@@ -72,7 +72,7 @@ class Shop:
         profile = "Buys sturdy things for the house and for walks, and minds the price."
         description = f"A {target.title.lower()} praised for its finish, sometimes said to be small."
         by_id = {item.id: item for item in past}
-        return Case(query, target, by_id, Evidence(id_, tuple(facts), {}), description, {}, profile)
+        return Case(query, target, by_id, Evidence(id_, tuple(facts), {}), description, profile=profile)
 
     @staticmethod
     def _rationale(luck: random.Random, case: Case, label: bool) -> Rationale:
@@ -119,6 +119,9 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     """A small student that has learned the shop's rule."""
-    config = TrainConfig(hidden=64, layers=2, heads=2, vocabulary=1500, max_tokens=384, epochs=8, batch_tokens=4096)
+    config = TrainConfig(
+        **{"hidden": 64, "layers": 2, "heads": 2, "vocabulary": 1500, "max_tokens": 256, "epochs": 8, "patience": 0},
+        **{"batch_tokens": 1536, "learning_rate": 3e-3, "text_weight": 1.0},
+    )
     folder: Path = tmp_path_factory.mktemp("student")
     return train(Shop(1).rows(600), Shop(2).rows(200), config, TrainingRun(folder, seed=3, threads=1))

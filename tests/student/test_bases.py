@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from reasoningrec.errors import RunError
 from reasoningrec.student import bases
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import CITATIONS, DECISIONS, continuation, decision_ids, row_text
+from reasoningrec.student.shorthand import SLOTS
 
-TEXT = '\nPrediction: Yes\nWhy: No Notes, Norway: "é 漢" [H10], and [H1][T].\nTaste: $12.00 Yes.<|end|>'
+TEXT = '\nPrediction: Yes\nWhy: No Notes, Norway: "é 漢" [H10], <n> of [H1][T].\nTaste: $12.00 Yes.<|end|>'
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +38,25 @@ def test_the_tokenizer_reads_back_what_it_wrote(built: tuple[Any, Any]) -> None:
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
 
 
-def test_citations_and_decisions_are_one_token_each(built: tuple[Any, Any]) -> None:
+def test_citations_slots_and_decisions_are_one_token_each(built: tuple[Any, Any]) -> None:
     _, tokenizer = built
+    assert all(len(tokenizer.encode(f"so {slot}.")) == len(tokenizer.encode("so .")) + 1 for slot in SLOTS)
     ids = {tuple(tokenizer.encode(f"[{id_}]")) for id_ in CITATIONS}
     assert len(ids) == len(CITATIONS) == 125
     assert all(len(one) == 1 for one in ids)
     assert [continuation(word, tokenizer) for word in DECISIONS] == [(one,) for one in decision_ids(tokenizer)]
     assert decision_ids(tokenizer)[0] not in tokenizer.encode(" Not None Nobody")
+
+
+def test_no_token_reaches_across_the_form(built: tuple[Any, Any]) -> None:
+    _, tokenizer = built
+    for token in tokenizer.get_vocab():
+        text = tokenizer.convert_tokens_to_string([token])
+        assert not re.search(r"\d.|.\d|.\n", text.removeprefix("[").removesuffix("]"), re.DOTALL) or text[0] in "[<", (
+            text
+        )
+    whole = tokenizer.encode("\nPrediction: Yes\nWhy: You liked it")
+    assert whole[: len(tokenizer.encode("\nPrediction: Yes\nWhy:"))] == tokenizer.encode("\nPrediction: Yes\nWhy:")
 
 
 def test_building_again_gives_the_same(built: tuple[Any, Any], shop: Any, tiny: TrainConfig) -> None:
@@ -75,8 +89,8 @@ def test_storing_twice_gives_the_same_bytes(stored: tuple[Student, Path], tmp_pa
     student, folder = stored
     bases.save(Student.open(folder), tmp_path / "again")
     for path in folder.iterdir():
-        if path.name == "tokenizer_config.json":
-            continue  # transformers notes in it whether the tokenizer was loaded
+        if path.name in ("config.json", "tokenizer_config.json"):
+            continue  # transformers notes in them what was loaded, and how
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
     assert student.card.data == "data"
 

@@ -19,7 +19,7 @@ from reasoningrec.errors import RunError, StudentError
 from reasoningrec.student import bases
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TokenRow
-from reasoningrec.student.train import LOG, TrainingResult, TrainingRun, losses, plan_epoch, schedule, train
+from reasoningrec.student.train import LOG, SLACK, TrainingResult, TrainingRun, losses, plan_epoch, schedule, train
 
 CHILD = """
 import importlib.util, sys
@@ -121,15 +121,18 @@ def test_a_damaged_checkpoint_is_named(shop: Any, tiny: TrainConfig, tmp_path: P
         train(shop(1).rows(9), (), tiny, TrainingRun(tmp_path, 5, 1))
 
 
-def test_the_student_learns_and_its_best_epoch_is_kept(trained: TrainingResult) -> None:
-    aucs = [entry["valid_auc"] for entry in trained.log]
-    assert all(auc is not None for auc in aucs)
-    best = max(auc for auc in aucs if auc is not None)
+def test_the_student_learns_and_a_late_good_epoch_is_kept(trained: TrainingResult) -> None:
+    late = {
+        entry["epoch"]: entry["valid_auc"]
+        for entry in trained.log
+        if (entry["epoch"] or 0) > trained.student.config.epochs // 2
+    }
+    best = max(auc for auc in late.values() if auc is not None)
     assert best >= 0.75
-    assert trained.student.card.metrics["valid_auc"] == best
-    assert trained.student.card.metrics["epoch"] == aucs.index(best) + 1
-    first, last = trained.log[0], trained.log[-1]
-    assert (last["text_loss"] or 9) < (first["text_loss"] or 0) / 2
+    metrics = trained.student.card.metrics
+    assert metrics["epoch"] == max(epoch or 0 for epoch, auc in late.items() if (auc or 0) >= best - SLACK)
+    assert metrics["valid_auc"] == late[metrics["epoch"]]
+    assert (trained.log[-1]["text_loss"] or 9) < (trained.log[0]["text_loss"] or 0) / 2
 
 
 def test_stored_and_returned_student_are_one(trained: TrainingResult, shop: Any, tmp_path: Path) -> None:
@@ -142,9 +145,12 @@ def test_stored_and_returned_student_are_one(trained: TrainingResult, shop: Any,
 def test_patience_ends_a_training_that_does_not_get_better(shop: Any, tiny: TrainConfig, tmp_path: Path) -> None:
     # A rate of next to nothing: the ranking of valid never changes.
     config = tiny.model_copy(update={"epochs": 9, "patience": 2, "learning_rate": 1e-12})
-    result = train(shop(1).rows(20), shop(2).rows(20), config, TrainingRun(tmp_path, 5, 1))
+    result = train(shop(1).rows(20, texts=False), shop(2).rows(20), config, TrainingRun(tmp_path / "decide", 5, 1))
     assert [entry["epoch"] for entry in result.log] == [1, 2, 3]
     assert result.student.card.metrics["epoch"] == 1
+    result = train(shop(1).rows(20), shop(2).rows(20), config, TrainingRun(tmp_path / "write", 5, 1))
+    assert [entry["epoch"] for entry in result.log] == [1, 2, 3, 4, 5, 6, 7]
+    assert result.student.card.metrics["epoch"] == 7, "where texts are learned, the latest of equals"
 
 
 def test_without_valid_rows_the_last_epoch_is_kept(shop: Any, tiny: TrainConfig, tmp_path: Path) -> None:
@@ -155,7 +161,7 @@ def test_without_valid_rows_the_last_epoch_is_kept(shop: Any, tiny: TrainConfig,
 
 def test_with_one_label_in_valid_log_loss_chooses(shop: Any, tiny: TrainConfig, tmp_path: Path) -> None:
     valid = [row for row in shop(2).rows(30) if row.label]
-    result = train(shop(1).rows(30), valid, tiny, TrainingRun(tmp_path, 5, 1))
+    result = train(shop(1).rows(30, texts=False), valid, tiny, TrainingRun(tmp_path, 5, 1))
     found = [entry["valid_log_loss"] for entry in result.log]
     assert all(entry["valid_auc"] is None for entry in result.log)
     assert result.student.card.metrics["valid_log_loss"] == min(loss for loss in found if loss is not None)

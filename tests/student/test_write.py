@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from reasoningrec.records import Case, Evidence, Fact, Item, Query
 from reasoningrec.student import write as module
-from reasoningrec.student.encode import CITATION, encode_prompt
+from reasoningrec.student.encode import Prompt, encode_prompt
+from reasoningrec.student.shorthand import CITATION
 from reasoningrec.student.train import TrainingResult
 from reasoningrec.student.write import Draft, WriteLimits, write
 
@@ -76,7 +77,8 @@ def test_cached_decoding_is_plain_decoding(trained: TrainingResult) -> None:
         def note(self, row: int, token: int) -> None:
             pass
 
-    found = module._decode(trained.student.model, prompts, Free(), 25)  # type: ignore[arg-type]
+    likeliest = module._Choice(0.0, [""] * len(prompts))
+    found = module._decode(trained.student.model, prompts, Free(), likeliest, 25)  # type: ignore[arg-type]
     assert found == [reference(trained.student, list(prompt), 25) for prompt in prompts]
 
 
@@ -100,25 +102,87 @@ def test_no_more_than_the_allowed_reasons(trained: TrainingResult, shop: Any) ->
 
 
 def test_an_unlikely_world_cannot_make_it_cite_what_is_not_there(trained: TrainingResult, shop: Any) -> None:
-    """All weight on citations and brackets: the rules alone must hold."""
-    student = trained.student
+    """All weight on citations, slots and brackets: the rules alone must hold."""
+    student, rows = trained.student, shop(4).rows(12)
     vocabulary = module._Vocabulary.of(student.tokenizer)
-    prompts = [encode_prompt(row.case, student.tokenizer, 300) for row in shop(4).rows(3)]
-    rules = module._Rules(vocabulary, prompts, 2, torch.device("cpu"))
+    prompts = [encode_prompt(row.case, student.tokenizer, 384) for row in rows]
+    texts = [module._Text(p, row.case, row.label, 2) for p, row in zip(prompts, rows, strict=True)]
+    rules = module._Rules(vocabulary, texts, torch.device("cpu"))
     luck = torch.Generator().manual_seed(0)
-    written: list[list[str]] = [[], [], []]
-    for _ in range(40):
-        logits = torch.randn((3, len(student.tokenizer)), generator=luck)
-        logits[:, list(vocabulary.cites)] += 9.0
+    written: list[list[int]] = [[] for _ in rows]
+    for _ in range(30):
+        logits = torch.randn((12, len(student.tokenizer)), generator=luck)
+        logits[:, [*vocabulary.cites, *vocabulary.slots]] += 4.0
         logits[:, vocabulary.barred] += 99.0
-        for row, token in enumerate(rules.apply(logits, [0, 1, 2]).argmax(-1).tolist()):
+        for row, token in enumerate(rules.apply(logits, list(range(12))).argmax(-1).tolist()):
             assert token not in vocabulary.barred
             rules.note(row, token)
-            written[row] += [vocabulary.cites[token]] if token in vocabulary.cites else []
-    for prompt, ids in zip(prompts, written, strict=True):
-        assert len(set(ids)) == 2
+            written[row].append(token)
+    for prompt, row, tokens in zip(prompts, rows, written, strict=True):
+        ids = [vocabulary.cites[token] for token in tokens if token in vocabulary.cites]
+        assert 1 <= len(set(ids)) <= 2
         assert set(ids) <= prompt.citable
+        first = row.case.evidence.by_id()[ids[0]]
+        assert first.weight * (1 if row.label else -1) >= 0, "the first reason speaks for the decision"
     assert "[" in {student.tokenizer.decode([token]) for token in vocabulary.barred}
+
+
+def text_of(*facts: Fact, most: int = 3) -> Any:
+    history = [Fact(f"H{n}", "history", "text", 0.1, {"title": "Mug", "liked": True}, True) for n in (1, 2)]
+    evidence = Evidence("q", (*history, *facts), {})
+    case = Case(Query("q", "u", "i", 0, ()), Item("i", "T"), {}, evidence)
+    return module._Text(Prompt("q", (), frozenset(("T", *evidence.by_id()))), case, True, most)
+
+
+def test_a_value_can_be_written_only_where_a_fact_will_fill_it() -> None:
+    text = text_of(Fact("U3", "b", "", 0.5, {"n": 9, "which": "Acme"}), Fact("C1", "c", "", 0.4, {"n": 9, "usual": 50}))
+    assert [slot for slot in ("n", "which", "Which", "usual", "liked", "shared", "good1") if text.may_fill(slot)] == [
+        *("n", "which", "Which", "usual"),
+    ]
+    text.note_slot("n")
+    text.note_slot("Which")
+    assert not text.may_fill("usual"), "no fact has all three"
+    assert text.may_cite("U3")
+    assert not text.may_cite("C1"), "it would fill <n> and leave <Which> to another"
+    assert text.may_cite("H1"), "it takes no slot"
+    text.note_citation("U3")
+    assert text.may_cite("C1")
+
+
+def test_the_last_reason_is_kept_for_what_is_pending() -> None:
+    text = text_of(Fact("U3", "b", "", 0.5, {"n": 9}), most=2)
+    text.note_citation("H1")
+    text.note_slot("n")
+    assert not text.may_cite("H2")
+    assert not text.may_cite("H1"), "each reason is cited once"
+    assert text.may_cite("U3")
+    text.note_citation("U3")
+    assert not text.may_fill("n"), "no citation is left to fill it"
+
+
+def test_one_reason_may_be_conceded() -> None:
+    text = text_of(Fact("C1", "c", "", -0.5), Fact("C2", "d", "", -0.5))
+    text.note_citation("H1")
+    assert text.may_cite("C1")
+    text.note_citation("C1")
+    assert not text.may_cite("C2")
+    assert text.may_cite("H2")
+
+
+def test_drawn_texts_depend_on_query_and_attempt_alone(trained: TrainingResult, shop: Any) -> None:
+    rows = shop(4).rows(8)
+    cases, labels = [row.case for row in rows], [row.label for row in rows]
+    limits = WriteLimits(60, 4096, 3, temperature=1.0)
+    first, again, other = (write(trained.student, cases, labels, limits, attempt) for attempt in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert write(trained.student, cases[::-1], labels[::-1], limits)[::-1] == first
+
+
+def test_the_first_reason_may_speak_against_where_nothing_speaks_for() -> None:
+    assert not text_of(Fact("C1", "c", "", -0.5)).may_cite("C1")
+    case = Case(Query("q", "u", "i", 0, ()), Item("i", "T"), {}, Evidence("q", (Fact("C1", "c", "", -0.5),), {}))
+    assert module._Text(Prompt("q", (), frozenset(("C1",))), case, True, 3).may_cite("C1")
 
 
 def test_a_text_cut_short_is_kept_raw_only(trained: TrainingResult, shop: Any) -> None:
@@ -136,10 +200,3 @@ def test_nothing_asked_nothing_written(trained: TrainingResult) -> None:
 def test_decisions_must_match_cases(trained: TrainingResult, shop: Any) -> None:
     with pytest.raises(ValueError, match="zip"):
         write(trained.student, [shop(1).rows(1)[0].case], [], WriteLimits())
-
-
-def test_prompts_are_the_same_for_writing_and_scoring(trained: TrainingResult, shop: Any) -> None:
-    case = shop(4).rows(1)[0].case
-    other = replace(case, description=case.description + " It ships flat.")
-    encoded = [encode_prompt(one, trained.student.tokenizer, 384).tokens for one in (case, other)]
-    assert encoded[0] != encoded[1]

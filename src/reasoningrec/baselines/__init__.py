@@ -1,0 +1,1 @@
+"""Plain recommenders to be measured against."""

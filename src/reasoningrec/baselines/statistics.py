@@ -1,7 +1,7 @@
 """Plain statistics as recommenders: what one line of counting, or a regression on such counts, achieves.
 
-Each number becomes a probability by a one- or two-input logistic regression, which keeps its order (so its AUC is that of
-the number itself) and makes its log loss and calibration comparable. What predicts valid is fitted on train; what
+Each number becomes a probability by a one- or two-input logistic regression, which keeps its order (so its AUC is that
+of the number itself) and makes its log loss and calibration comparable. What predicts valid is fitted on train; what
 predicts test on train and valid.
 """
 
@@ -23,8 +23,8 @@ COUNTS: Final[Mapping[str, tuple[str, ...]]] = {
     "last": ("last",),
     "popularity": ("item_log_n",),
 }
-"""Method -> its inputs. The history share is that of likes among the reactions a prompt shows, the base rate where there
-are none; the item share is that of likes among others, drawn towards the base rate."""
+"""Method -> its inputs. The history share is that of likes among the reactions a prompt shows, the base rate where
+there are none; the item share is that of likes among others, drawn towards the base rate."""
 
 
 def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> dict[str, Floats]:
@@ -41,9 +41,8 @@ def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) ->
     names = inputs(numbers)
     test = role.to_numpy() == "test"
     found = {method: np.zeros(len(numbers)) for method in (*COUNTS, "logistic", "boosting")}
-    for known, asked in ((role.to_numpy() == "train", ~test), (~test, test)):
-        if not known.any():
-            known = np.ones_like(known)  # a corpus whose users have two rows has no train window: in-sample, as noted
+    for fitted, asked in ((role.to_numpy() == "train", ~test), (~test, test)):
+        known = fitted if fitted.any() else np.ones_like(fitted)  # users of two rows have a test window only
         seen, truth = numbers.filter(pl.Series(known)), labels[known]
         unseen = numbers.filter(pl.Series(asked))
         for method, columns in COUNTS.items():

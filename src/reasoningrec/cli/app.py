@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Sequence
 
 import typer
 from rich.console import Console
@@ -11,10 +13,11 @@ from reasoningrec import __version__
 from reasoningrec.cli import ask, data, runs
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 3, 130
 app = typer.Typer(
     name="reasoningrec",
     help="Recommendations with a reason: whether a person will like an item, how sure that is, and why.",
+    epilog="Exit codes: 0 done, 2 the input is wrong, 3 failed part-way (what is done is kept), 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,41 +38,56 @@ def _root(
     del version
 
 
-app.command("demo")(ask.demo)
-app.command("init")(runs.init)
-app.add_typer(data.app, name="data")
-app.command("run")(runs.run)
-for _stage in runs.STAGE_COMMANDS:
-    app.command(_stage.__name__)(_stage)
-app.command("recommend")(ask.recommend)
-app.command("explain")(ask.explain)
-app.command("status")(runs.status)
+START, ASK, STAGES = "Start", "Ask a finished run", "One stage at a time (and what must come before it)"
+app.command("demo", rich_help_panel=START)(ask.demo)
+app.command("init", rich_help_panel=START)(runs.init)
+app.add_typer(data.app, name="data", rich_help_panel=START)
+app.command("run", rich_help_panel=START)(runs.run)
+app.command("status", rich_help_panel=START)(runs.status)
+app.command("recommend", rich_help_panel=ASK)(ask.recommend)
+app.command("explain", rich_help_panel=ASK)(ask.explain)
+for _name, _does in runs.STAGES:
+    app.command(_name, rich_help_panel=STAGES, short_help=_does)(runs.stage_command(_name, _does))
 
 
-def main() -> None:
-    """Run the command line. Exits 0: done, 2: the input is wrong, 3: failed part-way, 130: interrupted."""
-    console = Console(stderr=True)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, on `sys.argv` or on `arguments`, and exit.
+
+    Raises:
+        SystemExit: 0 done, 2 the input is wrong, 3 failed part-way, 130 interrupted.
+    """
+    _show_any_text()
     try:
-        app()
+        app(args=arguments, prog_name="reasoningrec")
     except ReasoningRecError as error:
-        _say(console, str(error))
-        sys.exit(error.exit_code)
+        _stop(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         missing = _extra_of(error)
         if missing is None:
             raise
-        _say(console, str(missing))
-        sys.exit(missing.exit_code)
-    except KeyboardInterrupt:
-        console.print("\nInterrupted. What is done is kept: the same command goes on from here.", style="yellow")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(0)
+        _stop(str(missing), missing.exit_code)
+    except OSError as error:
+        # A full disk, a folder taken away: nothing a person typed, and no fault of the code either.
+        _stop(str(error), FAILED)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
+        _stop("interrupted", INTERRUPTED)
 
 
-def _say(console: Console, message: str) -> None:
-    console.print("error: ", style="bold red", end="")
+def _show_any_text() -> None:
+    """Where the terminal cannot show a sign, print its code instead of stopping."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _stop(message: str, code: int) -> None:
+    console = Console(stderr=True)
+    if code != INTERRUPTED:
+        console.print("error: ", style="bold red", end="")
     console.print(message, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
 
 
 def _extra_of(error: ModuleNotFoundError) -> MissingExtraError | None:

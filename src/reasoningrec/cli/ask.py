@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.panel import Panel
+from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from reasoningrec.recommender import Recommender
+    from reasoningrec.records import Recommendation
 
 RUN = typer.Option(..., "--run", help="The run's folder.")
 JSON = typer.Option(False, "--json", help="Print JSON, for programs.")
+CITATION = r"\[(?:T|[HUC]\d+)\]"
+WIDEST = 110
+"""Columns of a panel at most: longer lines are hard to read."""
 
 
 def recommend(
     folder: Path = RUN,
     user: str = typer.Option(..., help="Whom to recommend to."),
-    top: int = typer.Option(5, help="How many items."),
+    top: int = typer.Option(5, min=1, help="How many items."),
     as_json: bool = JSON,
 ) -> None:
     """Print the items a user will most likely like, each with its reasons."""
-    from reasoningrec.recommender import Recommender
-
-    opened = Recommender.open(folder)
-    _print(opened.recommend(user, top), opened.threshold, as_json=as_json)
+    opened = _open(folder)
+    answers = opened.recommend(user, top)
+    if as_json:
+        _print_json([_plain(answer) for answer in answers])
+    else:
+        _print(answers, opened.threshold, numbered=True)
 
 
 def explain(
@@ -36,55 +47,69 @@ def explain(
     as_json: bool = JSON,
 ) -> None:
     """Say whether a user will like an item, how sure that is, and why."""
-    from reasoningrec.recommender import Recommender
-
-    opened = Recommender.open(folder)
-    answers = [opened.explain(user, item)]
+    opened = _open(folder)
+    answer = opened.explain(user, item)
     if as_json:
-        typer.echo(json.dumps(_plain(answers[0]), ensure_ascii=False, indent=2))
+        _print_json(_plain(answer))
     else:
-        _print(answers, opened.threshold, as_json=False)
+        _print([answer], opened.threshold, numbered=False)
 
 
 def demo(folder: Path = typer.Option(Path("runs/demo"), "--run", help="The run's folder.")) -> None:
     """Run the whole line on a made shop, offline, and print five explained recommendations."""
     from reasoningrec.cli.progress import Screen
-    from reasoningrec.config import Config, DataConfig
+    from reasoningrec.config import Config, DataConfig, SplitConfig
     from reasoningrec.pipeline.line import run_line
     from reasoningrec.recommender import Recommender
 
-    config = Config(name="demo", item_word="product", data=DataConfig(source="demo"))
+    config = Config(
+        name="demo", item_word="product", data=DataConfig(source="demo"), split=SplitConfig(train_windows=3)
+    )
     with Screen() as screen:
         run_line(folder, config, screen)
     opened = Recommender.open(folder)
     user = opened.users[0]
-    _print(opened.recommend(user, 5), opened.threshold, as_json=False)
+    answers = opened.recommend(user, 5)
+    _print(answers, opened.threshold, numbered=True)
     console = Console()
-    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(
-        f"next:   reasoningrec explain --run {folder} --user {user} --item i0001", highlight=False, soft_wrap=True
-    )
+    for line in (
+        f"report: {folder / 'report.html'}",
+        f"next:   reasoningrec explain --run {folder} --user {user} --item {answers[0].item}",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _plain(answer: Any) -> dict[str, Any]:
+def _open(folder: Path) -> Recommender:
+    from reasoningrec.runs import Run
+
+    Run.read(folder).require("predict")  # a wrong folder is told at once, before the slow imports
+    from reasoningrec.recommender import Recommender
+
+    return Recommender.open(folder)
+
+
+def _plain(answer: Recommendation) -> dict[str, Any]:
     from reasoningrec.rows import to_row
 
     return to_row(answer)
 
 
-def _print(answers: Sequence[Any], threshold: float, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps([_plain(answer) for answer in answers], ensure_ascii=False, indent=2))
-        return
+def _print_json(value: Any) -> None:
+    unicode = "utf" in (sys.stdout.encoding or "").lower()
+    typer.echo(json.dumps(value, ensure_ascii=not unicode, indent=2))
+
+
+def _print(answers: Sequence[Recommendation], threshold: float, *, numbered: bool) -> None:
     console = Console()
-    console.print(
-        f"For user {answers[0].user} (Yes from a probability of {threshold:.2f}, chosen on valid)\n", highlight=False
-    )
+    user = Text.assemble("\nFor user ", (answers[0].user, "bold"), ". ")
+    console.print(user.append(f"Yes means a probability of at least {threshold:.0%}, chosen on valid.\n", "dim"))
     for place, answer in enumerate(answers, 1):
-        body = Text(answer.explanation)
-        body.highlight_regex(r"\[(?:T|[HUC]\d+)\]", "bold cyan")
+        title = Text(f"{place}. " if numbered else "").append(answer.title, "bold").append(f" ({answer.item}): ")
+        title.append(answer.prediction, "bold green" if answer.prediction == "Yes" else "bold red")
+        title.append(f", {answer.probability:.0%}")
+        why = Text(answer.explanation)
+        why.highlight_regex(CITATION, "bold cyan")
+        lines = Table.grid(padding=(0, 1))
         for id in answer.citations:
-            body.append(f"\n  [{id}] ", "bold cyan")
-            body.append(answer.evidence[id], "dim")
-        title = f"{place}. {answer.title} ({answer.item}): {answer.prediction}, {answer.probability:.0%}"
-        console.print(Panel(body, title=Text(title), title_align="left", width=min(console.width, 110)))
+            lines.add_row(Text(f"  [{id}]", "bold cyan"), Text(answer.evidence[id], "dim"))
+        console.print(Panel(Group(why, lines), title=title, title_align="left", width=min(console.width, WIDEST)))

@@ -1,26 +1,57 @@
-"""What a person sees while a run works: a line for each stage, with a bar while it moves."""
+"""What a person sees while a run works, on standard error: a line for each stage, with a bar while it moves.
+
+Where standard error is no terminal (a log file, a pipe), the same lines come plain, with one every `PATIENCE` seconds
+in place of the bar.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from reasoningrec.errors import InputError
+
+if TYPE_CHECKING:
+    from reasoningrec.runs import StagePlan
+
+PATIENCE: Final = 30.0
+"""Seconds between two lines on a stage that is at work, where there is no bar."""
+SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
+    "train": ("rows", "texts", "parameters", "epochs", "valid_auc"),
+}
+"""Counts to show of stages that have more than fit on a line; `status` shows all."""
 
 
 class Screen:
-    """A `pipeline.line.Listener` that draws on the terminal (standard error)."""
+    """A `pipeline.line.Listener` that writes on standard error."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
+        columns = (TextColumn("  {task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bars = Progress(
-            TextColumn("  {task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), console=self._console, transient=True,
-        )  # fmt: skip
-        self._task: Any = None
-        self._name, self._state, self._start = "", "", 0.0
+            *columns,
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._name, self._done_before, self._start, self._said = "", False, 0.0, 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -30,35 +61,55 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+        if kind is not None and self._name and not issubclass(kind, InputError):
+            how = "interrupted" if issubclass(kind, KeyboardInterrupt) else "stopped"
+            self._say(f"{how} in {self._name}; what is done is kept: the same command goes on from here", "yellow")
 
-    def begun(self, plan: Any) -> None:
+    def begun(self, plan: StagePlan) -> None:
         """A stage starts, or is found done."""
-        self._name, self._state, self._start = plan.name, plan.state, time.monotonic()
+        self._name, self._done_before = plan.name, plan.state == "done"
+        self._start = self._said = time.monotonic()
         if plan.state == "changed":
-            self._console.print(
-                f"  {plan.name}: redone, because these changed: {', '.join(plan.changed)}", style="yellow"
-            )
+            self._say(f"{plan.name}: done again, because of a change in {', '.join(plan.changed)}", "yellow")
         elif plan.missing:
-            self._console.print(
-                f"  {plan.name}: redone, because files are gone: {', '.join(plan.missing)}", style="yellow"
-            )
+            self._say(f"{plan.name}: done again, because files are gone: {', '.join(plan.missing)}", "yellow")
         elif plan.state == "resume":
-            self._console.print(f"  {plan.name}: goes on where it stopped", style="cyan")
-        if plan.state != "done":
+            self._say(f"{plan.name}: goes on where it stopped", "cyan")
+        if not self._done_before:
             self._task = self._bars.add_task(plan.name, total=None)
 
     def moved(self, done: int, total: int) -> None:
         """The stage that started last has done so much."""
-        self._bars.update(self._task, completed=done, total=total)
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, total=total)
+        if not self._console.is_terminal and time.monotonic() - self._said >= PATIENCE:
+            self._said = time.monotonic()
+            self._say(f"{self._name}: {done:,} of {total:,}")
 
-    def ended(self, name: str, counts: dict[str, int | float]) -> None:
+    def ended(self, name: str, counts: Mapping[str, int | float]) -> None:
         """A stage is done."""
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
-        took = "done before" if self._state == "done" else f"{time.monotonic() - self._start:.1f} s"
-        shown = ", ".join(f"{key.replace('_', ' ')} {_figure(value)}" for key, value in counts.items() if value)
-        self._console.print(f"  [green]✓[/green] {name:<9} [dim]{took:>12}[/dim]  {shown}", highlight=False)
+        took = "done before" if self._done_before else f"{time.monotonic() - self._start:.1f} s"
+        self._name = ""
+        told = in_words({key: counts[key] for key in SHOWN.get(name, counts) if counts.get(key)})
+        if not self._console.is_terminal:
+            self._say(f"{name:<9} {took:>11}  {told}")
+            return
+        row = Table.grid(padding=(0, 1))
+        for width in (3, 9, 11):
+            row.add_column(width=width, no_wrap=True, justify="right" if width != 9 else "left")
+        row.add_row("[green]✓[/green]", name, f"[dim]{took}[/dim]", f" {told}")
+        self._console.print(row, highlight=False)
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def in_words(counts: Mapping[str, int | float]) -> str:
+    """Counts on one line: "users 400, bad rows 2"."""
+    return ", ".join(f"{key.replace('_', ' ')} {_figure(value)}" for key, value in counts.items())
 
 
 def _figure(value: float) -> str:

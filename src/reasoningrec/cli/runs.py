@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from reasoningrec.config import Config
+
 RUN = typer.Option(..., "--run", help="The run's folder.")
-TEMPLATE = """# A run of ReasoningRec. Every key is optional unless marked; unknown keys are errors.
+STAGES = (
+    ("describe", "Write the items' descriptions."),
+    ("profile", "Write the users' profiles."),
+    ("reason", "Write rationales for train examples."),
+    ("verify", "Put the rationales through the gates."),
+    ("train", "Train the student."),
+    ("predict", "Score, fuse, decide and explain."),
+    ("evaluate", "Measure every method, with intervals."),
+    ("report", "Write report.md and report.html."),
+)
+TEMPLATE = """# A run of ReasoningRec. Keys that are not marked "needed" may be left out; unknown keys are errors.
 name = "{name}"             # needed: the dataset's name in results
 item_word = "item"          # what one calls an item: movie, product, book
 protocol = "honest"         # honest | strict (everything strictly earlier in time) | paper (leaks, as published)
 seed = 0
 
 [data]
-source = "tables"           # tables | movielens | amazon | release | demo
-path = "interactions.csv"   # needed: .csv .tsv .jsonl .parquet; ${{NAME}} is taken from the environment
-items = ""                  # items table; "" = none, titles fall back to the item's id
+source = "tables"           # needed: tables | movielens | amazon | release | demo
+path = "interactions.csv"   # needed, save for demo: .csv .tsv .jsonl .parquet; ${{NAME}} is taken from the environment
+items = ""                  # items table; "" = none, and titles fall back to the item's id
 like_above = 3.0            # like = rating above this
 scale = [1.0, 5.0]          # ratings outside are bad rows
 on_bad_rows = "stop"        # or "skip": leave them out and count them
 
-[data.columns]              # your names for
+[data.columns]              # what your columns are called
 user = "user"
 item = "item"
 rating = "rating"           # "" = no ratings: every row is a like
 time = "time"               # unix seconds or ISO dates; "" = no times
-review = ""                 # text, "" = none
-title = "title"             # in the items table
+review = ""                 # text; "" = none
+title = "title"             # in the items table, as all below
 brand = ""
 price = ""
 categories = ""             # a list, or text parted by "|"
@@ -40,6 +56,14 @@ history = 10                # reactions before the target that a prompt shows
 """
 
 
+class ProtocolName(StrEnum):
+    """The protocols, as the command line offers them."""
+
+    honest = "honest"
+    strict = "strict"
+    paper = "paper"
+
+
 def init(
     path: Path = typer.Argument(Path("reasoningrec.toml"), help="Where to write it."),
     name: str = typer.Option("mine", help="The dataset's name in results."),
@@ -47,82 +71,87 @@ def init(
     """Write a configuration to start from. Never overwrites a file."""
     from reasoningrec.errors import InputError
 
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"--name: {name!r} is no name", hint="Letters, digits, dots, dashes and underscores.")
     if path.exists():
         raise InputError(f"{path}: exists already", hint="Name another file.")
     if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder")
-    path.write_text(TEMPLATE.format(name=name), "utf-8")
-    typer.echo(f"wrote {path}; next: reasoningrec data check {path}")
+        raise InputError(f"{path.parent}: no such folder", hint="Make it first, or name another.")
+    try:
+        path.write_text(TEMPLATE.format(name=name), "utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="Name another file.") from None
+    typer.echo(f"wrote {path}\nnext: edit it, then `reasoningrec data check {path}`")
 
 
 def run(
     config: Path = typer.Argument(help="A configuration (.toml)."),
     folder: Path = RUN,
-    protocol: str = typer.Option("", help="honest, strict or paper, in place of the configuration's."),
-    seed: int = typer.Option(-1, help="In place of the configuration's; -1 = as configured."),
+    protocol: ProtocolName | None = typer.Option(None, help="In place of the configuration's."),
+    seed: int | None = typer.Option(None, min=0, help="In place of the configuration's."),
 ) -> None:
-    """Run the whole line, from data to report; the same command resumes it."""
+    """Run the whole line, from data to report; the same command goes on where it stopped."""
     from reasoningrec.config import read
-    from reasoningrec.pipeline.line import NAMES
 
-    _go(folder, read(config, protocol=protocol or None, seed=None if seed < 0 else seed), NAMES[-1])
-    Console().print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def _go(folder: Path, config: object, until: str) -> None:
-    from reasoningrec.cli.progress import Screen
-    from reasoningrec.config import Config
-    from reasoningrec.pipeline.line import run_line
-
-    assert isinstance(config, Config)
-    with Screen() as screen:
-        run_line(folder, config, screen, until)
+    _go(folder, read(config, protocol=protocol and protocol.value, seed=seed), STAGES[-1][0])
+    Console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _stage_command(name: str, does: str) -> Callable[..., None]:
+def stage_command(name: str, does: str) -> Callable[..., None]:
+    """The command that runs the line up to the stage `name`."""
+
     def command(
         folder: Path = RUN,
         config: Path | None = typer.Argument(None, help="A configuration; without one, that of the run."),
     ) -> None:
-        from reasoningrec.config import Config, read
+        from reasoningrec.config import read
         from reasoningrec.runs import Run
 
-        chosen = read(config) if config else Config.model_validate(Run.read(folder).config, strict=False)
+        if config:
+            chosen = read(config)
+        else:
+            run = Run.read(folder)
+            from reasoningrec.pipeline.workspace import config_of
+
+            chosen = config_of(run)
         _go(folder, chosen, name)
 
-    command.__name__ = name
-    command.__doc__ = f"{does} Runs what comes before it, where that is not done."
+    command.__doc__ = f"{does} What comes before it is done first, where it is not done."
     return command
 
 
-STAGE_COMMANDS = tuple(
-    _stage_command(name, does)
-    for name, does in (
-        ("describe", "Write the items' descriptions."),
-        ("profile", "Write the users' profiles."),
-        ("reason", "Write rationales for train examples."),
-        ("verify", "Put the rationales through the gates."),
-        ("train", "Train the student."),
-        ("predict", "Score, fuse, decide and explain."),
-        ("evaluate", "Measure every method, with intervals."),
-        ("report", "Write report.md and report.html."),
-    )
-)
+def _go(folder: Path, config: Config, until: str) -> None:
+    from reasoningrec.cli.progress import Screen
+    from reasoningrec.pipeline.line import run_line
+
+    with Screen() as screen:
+        run_line(folder, config, screen, until)
 
 
 def status(folder: Path = RUN) -> None:
-    """Say which stages are done, how many rows each has, and how long each took."""
-    from reasoningrec.pipeline.line import NAMES
-    from reasoningrec.runs import Run, StageRecord
+    """Say which stages are done, what each counted, and how long each took."""
+    from reasoningrec.cli.progress import in_words
+    from reasoningrec.runs import Run
 
     run = Run.read(folder)
-    times = run.times()
-    table = Table(title=f"{folder}: {run.config.get('name')}, {run.config.get('protocol')}", title_justify="left")
-    for column in ("stage", "status", "seconds", "counts"):
-        table.add_column(column, overflow="fold")
-    for name in NAMES:
-        record = run.stages.get(name, StageRecord())
+    times, holder = run.times(), run.holder()
+    console = Console()
+    console.print(f"{folder}: {run.config.get('name')}, protocol {run.config.get('protocol')}", highlight=False)
+    if holder:
+        console.print(f"process {holder} is working in it", style="cyan", highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("stage")
+    table.add_column("status", no_wrap=True)
+    table.add_column("seconds", justify="right")
+    table.add_column("counts", overflow="fold")
+    for name in ("data", "split", "evidence", *(name for name, _ in STAGES)):
+        record = run.stages.get(name)
+        state: str = "not begun" if record is None else record.status
+        if state == "running" and not holder:
+            state = "stopped"  # nobody works in it: whoever did was killed
         seconds = times.get(name, {}).get("seconds")
-        counts = ", ".join(f"{key} {value:,.6g}" for key, value in record.counts.items())
-        table.add_row(name, record.status, "" if seconds is None else f"{seconds:.1f}", counts)
-    Console().print(table)
+        counts = "" if record is None else in_words({key: n for key, n in record.counts.items() if n})
+        table.add_row(name, state, "" if seconds is None else f"{seconds:.1f}", counts)
+        if record is not None and state == "failed":
+            table.add_row("", "", "", "[red]" + "; ".join(record.notes).replace("[", r"\[") + "[/red]")
+    console.print(table, highlight=False)

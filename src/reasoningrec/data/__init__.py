@@ -1,0 +1,1 @@
+"""From files to validated data, windows, evidence and cases."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -55,14 +56,14 @@ def _coded(values: list[list[str]]) -> tuple[tuple[Ints, Ints], tuple[str, ...]]
 
 
 def _price_bands(price: Floats) -> tuple[tuple[Ints, Ints], tuple[str, ...]]:
-    """Fifths of the catalogue by price; items without a price are in none."""
+    """`PRICE_BANDS` parts of the catalogue, alike in size, by price; items without a price are in none."""
     known = ~np.isnan(price)
     offset = np.concatenate([[0], np.cumsum(known)]).astype(np.int64)
     if not known.any():
         return (offset, np.zeros(0, np.int64)), ()
     edges = np.unique(np.quantile(price[known], np.linspace(0, 1, PRICE_BANDS + 1)[1:-1]))
     bounds = [price[known].min(), *edges, price[known].max()]
-    names = tuple(f"${low:.2f} to ${high:.2f}" for low, high in zip(bounds[:-1], bounds[1:], strict=True))
+    names = tuple(f"${low:.2f} to ${high:.2f}" for low, high in pairwise(bounds))
     return (offset, np.searchsorted(edges, price[known], side="right").astype(np.int64)), names
 
 

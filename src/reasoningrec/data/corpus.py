@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -79,7 +80,8 @@ class Corpus:
     @classmethod
     def load(cls, folder: Path, name: str) -> Corpus:
         """Read what `save` wrote (bad rows and notes stay in the run's manifest)."""
-        return cls(name=name, **{frame: pl.read_parquet(folder / f"{frame}.parquet") for frame in FRAMES})
+        frames: dict[str, Any] = {frame: pl.read_parquet(folder / f"{frame}.parquet") for frame in FRAMES}
+        return cls(name=name, **frames)
 
 
 FRAMES: Mapping[str, Mapping[str, pl.DataType]] = {

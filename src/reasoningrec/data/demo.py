@@ -11,8 +11,8 @@ N(0, 1). A user is driven by one of five motives. The utility of an item to a us
 
 less 0.2, plus logistic noise of scale 0.4. Above 0 the user likes it (4 stars, 5 above 1.8), below not (3, 2 below -1,
 1 below -2.2). The true reasons of a like are the positive terms, each with its share of their sum. Users driven by a
-brand or feature choose the loved one in two of five visits and the disliked one in one of eight. Two rows in three carry
-a review that praises what drove the rating up and complains of what drove it down.
+brand or feature choose the loved one in two of five visits and the disliked one in one of eight. Two rows in three
+carry a review that praises what drove the rating up and complains of what drove it down.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ PRAISE = {
     "price": ("Good value for the price", "Cheap and does the job well", "Great price"),
     "generosity": ("Happy with it", "Nice, would buy again", "Works great for me"),
 }
+PLAIN = ("It is okay", "Does what it should", "Fine for daily use")
 COMPLAINT = {
     "quality": ("Poor build, it broke quickly", "Feels flimsy and cheap", "Bad workmanship"),
     "brand": ("{brand} disappoints again", "I should not have bought {brand}", "Not a fan of {brand}"),
@@ -87,12 +88,12 @@ def read(config: DataConfig, name: str) -> Corpus:
     )
     return Corpus(
         name=name,
-        interactions=frame.select(list(INTERACTIONS)).cast(dict(INTERACTIONS)),
+        interactions=frame.select(list(INTERACTIONS)).cast(pl.Schema(INTERACTIONS)),
         items=_items_frame(shop),
         reviews=frame.filter(pl.col("text") != "")
         .select("row", pl.lit("").alias("summary"), "text")
-        .cast(dict(REVIEWS)),
-        true_reasons=reasons.select(list(REASONS)).cast(dict(REASONS)),
+        .cast(pl.Schema(REVIEWS)),
+        true_reasons=reasons.select(list(REASONS)).cast(pl.Schema(REASONS)),
         notes=(f"made data: seed {config.seed}, {config.users} users, {config.users // 2} items",),
     )
 
@@ -212,7 +213,5 @@ def _review(rng: np.random.Generator, shop: _Shop, terms: dict[str, float], item
         person.loved if person.loved in features else person.disliked if person.disliked in features else features[0]
     )
     words = {"brand": BRANDS[shop.brand[item]], "feature": FEATURES[named]}
-    bank = [(PRAISE if terms[name] > 0 else COMPLAINT)[name] for name in said] or [
-        ("It is okay", "Does what it should")
-    ]
+    bank = [(PRAISE if terms[name] > 0 else COMPLAINT)[name] for name in said] or [PLAIN]
     return ". ".join(str(rng.choice(sentences)).format(**words) for sentences in bank) + "."

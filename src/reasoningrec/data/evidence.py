@@ -1,8 +1,9 @@
 """Numbers known before each question, all as of its moment and none from its own row.
 
-A share of n reactions with s likes is drawn towards a base rate b by `smoothing` pseudo-reactions m, (s + m b) / (n + m),
-and what it says is its weight of evidence over that base, logit(share) - logit(b), in nats (I. J. Good, Probability and
-the Weighing of Evidence, 1950). Nothing is fitted here, so no label can travel through a fitted weight into a prompt.
+A share of n reactions with s likes is drawn towards a base rate b by `smoothing` pseudo-reactions m, (s + m b) / (n +
+m), and what it says is its weight of evidence over that base, logit(share) - logit(b), in nats (I. J. Good,
+Probability and the Weighing of Evidence, 1950). Nothing is fitted here, so no label can travel through a fitted weight
+into a prompt.
 
 What counts as before: of the user's own rows the first `past` (see `split`); of others' rows those strictly earlier in
 time, or, where times are missing, those of other users' train windows.
@@ -18,7 +19,7 @@ import polars as pl
 from reasoningrec.config import EvidenceConfig
 from reasoningrec.data.attributes import Attributes
 from reasoningrec.data.neighbours import Crowd, neighbours
-from reasoningrec.data.timeline import Bools, CountsBefore, Floats, Ints, Timeline
+from reasoningrec.data.timeline import Bools, CountsBefore, Floats, Ints, Timeline, running_sum
 
 Columns = dict[str, Floats]
 DAY = 86_400
@@ -113,12 +114,16 @@ class EvidenceTable:
         self._item_surprise = CountsBefore(item, clock, surprise)
         self._own_item_surprise = CountsBefore(user * len(timeline.items) + item, clock, surprise)
         self._same = CountsBefore(timeline.user * len(timeline.items) + timeline.item, timeline.position, liked)
-        self._likes = np.concatenate([[0.0], np.cumsum(liked)])
-        stars = np.where(np.isnan(timeline.rating), 0.0, timeline.rating)
-        self._rated = np.concatenate([[0.0], np.cumsum(~np.isnan(timeline.rating))])
-        self._stars = np.concatenate([[0.0], np.cumsum(stars)])
-        self._item_stars = CountsBefore(item, clock, stars[crowd])
-        self._own_item_stars = CountsBefore(user * len(timeline.items) + item, clock, stars[crowd])
+        self._likes = running_sum(liked)
+        rated = ~np.isnan(timeline.rating)
+        self._rated, self._stars = running_sum(rated), running_sum(np.where(rated, timeline.rating, 0.0))
+        crowd = crowd[rated[crowd]]
+        user, item, clock = timeline.user[crowd], timeline.item[crowd], timeline.clock[crowd]
+        stars = timeline.rating[crowd]
+        self._all_stars = CountsBefore(np.zeros_like(user), clock, stars)
+        self._own_all_stars = CountsBefore(user, clock, stars)
+        self._item_stars = CountsBefore(item, clock, stars)
+        self._own_item_stars = CountsBefore(user * len(timeline.items) + item, clock, stars)
 
     def _surprise(self) -> Floats:
         """(N,) liked minus the share of likes among the user's earlier rows (one pseudo-like, one pseudo-dislike)."""
@@ -157,7 +162,7 @@ class EvidenceTable:
         last = np.where(asked.past > 0, self._likes[stop] - self._likes[np.maximum(stop - 1, 0)], 0.5)
         rated = self._rated[stop] - self._rated[start]
         stars = (self._stars[stop] - self._stars[start]) / np.maximum(rated, 1.0)
-        centre = self._mean_stars()
+        usual = self._usual_stars(asked, stars)
         return {
             "base": base,
             "user_n": user_n,
@@ -171,13 +176,14 @@ class EvidenceTable:
             "recent_liked": recent_s,
             "recent": logit(self.shrunk(recent_n, recent_s, user_p)) - logit(user_p),
             "last": last - 0.5,
-            "user_stars": (stars - centre) * rated / (rated + self.config.smoothing),
+            "user_stars": (stars - usual) * rated / (rated + self.config.smoothing),
         }
 
-    def _mean_stars(self) -> float:
-        """Middle of the ratings' scale: a constant, so that no label can pass through it."""
-        rating = self.timeline.rating
-        return 0.0 if np.isnan(rating).all() else float(np.nanmin(rating) + np.nanmax(rating)) / 2.0
+    def _usual_stars(self, asked: Questions, own: Floats) -> Floats:
+        """(Q,) mean rating of others before the moment; `own`, which then says nothing, where there is none."""
+        n, s = self._all_stars(np.zeros_like(asked.user), asked.clock)
+        own_n, own_s = self._own_all_stars(asked.user, asked.clock)
+        return np.where(n > own_n, (s - own_s) / np.maximum(n - own_n, 1.0), own)
 
     def _item_by_others(self, asked: Questions, known: Columns) -> Columns:
         own = asked.user * len(self.timeline.items) + asked.item
@@ -185,18 +191,19 @@ class EvidenceTable:
         own_n, own_s = self._own_item(own, asked.clock)
         _, surprise = self._item_surprise(asked.item, asked.clock)
         _, own_surprise = self._own_item_surprise(own, asked.clock)
-        _, stars = self._item_stars(asked.item, asked.clock)
-        _, own_stars = self._own_item_stars(own, asked.clock)
+        rated, stars = self._item_stars(asked.item, asked.clock)
+        own_rated, own_stars = self._own_item_stars(own, asked.clock)
+        rated, stars = rated - own_rated, stars - own_stars
         n, s = n - own_n, s - own_s
         share = self.shrunk(n, s, known["base"])
-        m, centre = self.config.smoothing, self._mean_stars()
+        m, usual = self.config.smoothing, self._usual_stars(asked, np.zeros(asked.user.size))
         return {
             "item_n": n,
             "item_liked": s,
             "item_share": share,
             "item": logit(share) - logit(known["base"]),
             "item_surprise": (surprise - own_surprise) / (n + m),
-            "item_stars": (stars - own_stars - centre * n) / (n + m),
+            "item_stars": (stars - usual * rated) / (rated + m),
             "item_log_n": np.log1p(n),
         }
 
@@ -226,14 +233,17 @@ class EvidenceTable:
         best = _largest(query, np.abs(weight), q)
         taken = np.where(best >= 0, best, 0)
         there = (best >= 0) & (n[taken] > 0 if n.size else False)
-        pick = lambda x, none: np.where(there, x[taken] if x.size else none, none)  # noqa: E731
+
+        def picked(values: Floats, none: float) -> Floats:
+            return np.where(there, values[taken], none) if values.size else np.full(q, none)
+
         mean = np.bincount(query, weight, q) / np.maximum(np.bincount(query, minlength=q), 1)
         return {
             f"own_{name}": mean,
-            f"own_{name}_n": pick(n, 0.0),
-            f"own_{name}_liked": pick(s, 0.0),
-            f"own_{name}_best": pick(weight, 0.0),
-            f"own_{name}_which": pick(value.astype(np.float64), -1.0),
+            f"own_{name}_n": picked(n, 0.0),
+            f"own_{name}_liked": picked(s, 0.0),
+            f"own_{name}_best": picked(weight, 0.0),
+            f"own_{name}_which": picked(value.astype(np.float64), -1.0),
         }
 
     def _crowd_group(self, name: str, groups: tuple[Ints, Ints], asked: Questions, base: Floats) -> Columns:

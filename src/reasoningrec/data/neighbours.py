@@ -24,7 +24,8 @@ class Neighbours:
     """Q questions x H places of the history, oldest first, padded on the left.
 
     `n`, `liked`: how many others shared the user's reaction to Hj and reacted to the target, and how many of them liked
-    it. `vote`: (Q,) mean over the target's raters of agreement x (liked - 1/2); 0 where there is none.
+    it. `vote`: (Q,) sum of agreement x (liked - 1/2) over those who rated the target before the moment, over the square
+    root of their number; 0 where there is none.
     """
 
     n: Floats
@@ -60,7 +61,7 @@ def neighbours(crowd: Crowd, user: Ints, item: Ints, clock: Ints, history: tuple
         history: (Q, H) item codes, -1 = no such place, and (Q, H) whether the user liked them.
     """
     shape = history[0].shape
-    n, liked, vote = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
+    n, liked, vote, voters = np.zeros(shape), np.zeros(shape), np.zeros(shape[0]), np.zeros(shape[0])
     if not crowd.item.size or not shape[1]:
         return Neighbours(n, liked, vote)
     users = int(max(crowd.user.max(), user.max())) + 1
@@ -82,7 +83,8 @@ def neighbours(crowd: Crowd, user: Ints, item: Ints, clock: Ints, history: tuple
         np.add.at(liked, query, agree & crowd.liked[row][:, None])
         likeness = (2.0 * agree.sum(1) - shared.sum(1)) / (shared.sum(1) + NO_VOTES)
         np.add.at(vote, query, likeness * (crowd.liked[row] - 0.5))
-    return Neighbours(n, liked, vote / np.maximum(raters, 1) ** 0.5)
+        np.add.at(voters, query, 1.0)
+    return Neighbours(n, liked, vote / np.maximum(voters, 1) ** 0.5)
 
 
 def _chunks(cost: Ints) -> Iterator[slice]:

@@ -1,9 +1,10 @@
 """Which reviews and rows a text may be written from (protocols: DESIGN, records and protocol).
 
-`honest` and `strict`: a description as of a query is written from the item's reviews that are strictly earlier than the
-query and belong to no target of any window; so neither a target's own review nor anything later can touch a prompt. As
-the allowed reviews of an item are always its first n in time, a text is named by (item, n); n is rounded down to a power
-of two, so that an item has few texts over time. `paper`: all reviews of the item, the target's own included (the leak).
+`honest` and `strict`: a description as of a query is written from the item's reviews that are strictly earlier than
+the query and belong to no target of any window; so neither a target's own review nor anything later can touch a
+prompt. As the allowed reviews of an item are always its first n in time, a text is named by (item, n); n is rounded
+down to a power of two, so that an item has few texts over time. `paper`: all reviews of the item, the target's own too
+(the leak).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Who writes texts, and how a text's stance is read."""

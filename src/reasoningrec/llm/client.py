@@ -1,7 +1,7 @@
 """The one protocol between a teacher and whoever writes for it: requests in, replies out, in any order.
 
-A writer that is a model reads `prompt`; the offline writer, having no model, reads `material`, the record the prompt was
-rendered from. Both answer in the labelled lines that the prompt asks for, and the same parsers read them.
+A writer that is a model reads `prompt`; the offline writer, having no model, reads `material`, the record the prompt
+was rendered from. Both answer in the labelled lines that the prompt asks for, and the same parsers read them.
 """
 
 from __future__ import annotations

@@ -136,7 +136,8 @@ def reasons_for(facts: Sequence[Fact], decision: bool, most: int) -> list[Fact]:
 def write_why(material: ReasonMaterial, choose: Chooser) -> str:
     """The reasons in words, strongest first, with a verdict that agrees with the label; shortened to `why_words`."""
     label, most = material.label, material.max_reasons
-    chosen = reasons_for(material.case.evidence.facts, label, most)
+    usable = [fact for fact in material.case.evidence.facts if most > 1 or "with" not in fact.values]
+    chosen = reasons_for(usable, label, most)
     verdict = choose(phrases.VERDICTS[label]).format(word=material.item_word)
     if not chosen:
         return _thin(material, verdict, choose)
@@ -145,7 +146,7 @@ def write_why(material: ReasonMaterial, choose: Chooser) -> str:
     cited: set[str] = set()
     for fact in chosen:
         ids = {fact.id, str(fact.values["with"])} if "with" in fact.values else {fact.id}
-        if len(cited | ids) <= most:
+        if len(cited | ids) <= most and not cited & ids:
             clauses.append(_clause(fact, bank, choose))
             cited |= ids
     against = reasons_for(material.case.evidence.facts, not label, 1)
@@ -178,7 +179,7 @@ def _thin(material: ReasonMaterial, verdict: str, choose: Chooser) -> str:
 
 
 def _compose(clauses: Sequence[str], verdict: str, conceded: str, choose: Chooser) -> str:
-    """One of six ways to order verdict and clauses; a concession, where there is one, stands last or with the verdict."""
+    """One of six ways to order verdict and clauses; a concession, where there is one, stands with the verdict."""
     shape = choose(("verdict-colon", "verdict-because", "reasons-verdict", "reasons-so", "verdict-stop", "joined"))
     rest = [_sentence(f"{choose(phrases.ADDED)}{clause}") for clause in clauses[1:]]
     if conceded:
@@ -216,4 +217,4 @@ def _article(word: str) -> str:
 def limit(text: str, words: int) -> str:
     """At most `words` words; a cut is marked."""
     parts = text.split()
-    return text if len(parts) <= words else " ".join(parts[:words]).rstrip(",;:") + " …"
+    return text if len(parts) <= words else " ".join(parts[:words]).rstrip(",;:.") + "…"

@@ -1,4 +1,5 @@
-"""The offline writer's words. Every clause is true of any fact of its kind and side, whatever the numbers.
+"""The offline writer's words. Every clause is true of any fact of its kind and side, whatever the numbers: as weights are
+over a base, clauses compare with the usual and never say "most" or "few".
 
 `FOR` and `AGAINST` hold clauses by kind of fact; `{id}` is the citation, the other names are the fact's `values`. They
 start in lower case, so that they can stand anywhere in a sentence.
@@ -22,7 +23,7 @@ FOR: Bank = {
         "you have liked {liked} of the {n} you rated, above the usual {usual} % {id}",
         "at {liked} of {n} liked you are easier to please than most {id}",
         "you like more than people here usually do, {liked} of {n} so far {id}",
-        "most things go down well with you: {liked} of {n} against a usual {usual} % {id}",
+        "more goes down well with you than with most: {liked} of {n} against a usual {usual} % {id}",
         "your record is kinder than the average one, {liked} of {n} liked {id}",
     ),
     "recent": (
@@ -33,40 +34,40 @@ FOR: Bank = {
     ),
     "own-brand": (
         "you liked {liked} of {n} by {which} {id}",
-        "{which} has served you well, with {liked} of {n} liked {id}",
+        "{which} has served you better than most, with {liked} of {n} liked {id}",
         "your record with {which} is {liked} of {n} liked {id}",
         "it comes from {which}, where you liked {liked} of {n} {id}",
-        "you and {which} get along: {liked} of {n} liked {id}",
+        "you get along with {which} better than with others: {liked} of {n} liked {id}",
     ),
     "own-category": (
         "you liked {liked} of {n} in {which} {id}",
-        "{which} works for you, {liked} of {n} so far {id}",
+        "{which} goes down better with you than most, {liked} of {n} so far {id}",
         "it falls under {which}, where you liked {liked} of {n} {id}",
         "in {which} you stand at {liked} of {n} liked {id}",
         "{liked} of the {n} you tried in {which} pleased you {id}",
     ),
     "own-price": (
         "at {which} you liked {liked} of {n} {id}",
-        "its price is where you are happiest, {liked} of {n} liked at {which} {id}",
-        "you have been easy to win over at {which}, {liked} of {n} liked {id}",
+        "you are happier at its price than at others, {liked} of {n} liked at {which} {id}",
+        "you have been easier to win over at {which}, {liked} of {n} liked {id}",
         "you liked {liked} of the {n} you bought at {which} {id}",
     ),
     "same-item": (
         "you rated this very one before and liked it {id}",
-        "it is no stranger: you liked it the last time {id}",
+        "it is no stranger: you have liked it before {id}",
         "you have had it already, and it got a like {id}",
         "this exact one already pleased you once {id}",
     ),
     "same-day": (
         "on that same day you liked {liked} of {n} {id}",
-        "your other ratings of the day were kind, {liked} of {n} liked {id}",
-        "the day had gone well so far, with {liked} of {n} liked {id}",
+        "your other ratings of the day were kinder than usual, {liked} of {n} liked {id}",
+        "the day had gone better than usual, with {liked} of {n} liked {id}",
         "of the {n} you rated earlier that day you liked {liked} {id}",
     ),
     "item-share": (
         "{liked} of {n} others liked it, above the usual {usual} % {id}",
         "it does better than most, with {liked} of {n} pleased {id}",
-        "others are fond of it, {liked} of {n} {id}",
+        "others are fonder of it than of most, {liked} of {n} {id}",
         "the crowd is on its side: {liked} of {n} against a usual {usual} % {id}",
         "people who tried it came away pleased more often than usual, {liked} of {n} {id}",
     ),
@@ -74,7 +75,7 @@ FOR: Bank = {
         'of {n} people who also {did} "{title}" [{with}], {liked} liked this one {id}',
         'those who {did} "{title}" [{with}] as you did liked it, {liked} of {n} {id}',
         '{liked} of {n} with your view of "{title}" [{with}] liked this too {id}',
-        'people who share your verdict on "{title}" [{with}] took to it, {liked} of {n} {id}',
+        'people who share your verdict on "{title}" [{with}] took to it more than others, {liked} of {n} {id}',
     ),
     "crowd-brand": (
         "{which} is liked more than usual {id}",
@@ -96,7 +97,7 @@ AGAINST: Bank = {
         "you have liked {liked} of the {n} you rated, below the usual {usual} % {id}",
         "at {liked} of {n} liked you are harder to please than most {id}",
         "you like less than people here usually do, {liked} of {n} so far {id}",
-        "few things win you over: {liked} of {n} against a usual {usual} % {id}",
+        "you are won over less often than most: {liked} of {n} against a usual {usual} % {id}",
         "your record is stricter than the average one, {liked} of {n} liked {id}",
     ),
     "recent": (
@@ -107,46 +108,46 @@ AGAINST: Bank = {
     ),
     "own-brand": (
         "by {which} you have liked {liked} of {n} {id}",
-        "{which} has not served you well, with {liked} of {n} liked {id}",
+        "{which} has served you worse than most, with {liked} of {n} liked {id}",
         "your record with {which} is below your average, {liked} of {n} liked {id}",
         "it comes from {which}, where you liked {liked} of {n} {id}",
-        "you and {which} do not get along: {liked} of {n} liked {id}",
+        "you get along with {which} less than with others: {liked} of {n} liked {id}",
     ),
     "own-category": (
         "in {which} you have liked {liked} of {n} {id}",
-        "{which} works less well for you, {liked} of {n} so far {id}",
+        "{which} goes down less well with you than most, {liked} of {n} so far {id}",
         "it falls under {which}, where you liked {liked} of {n} {id}",
         "in {which} you stand at {liked} of {n} liked {id}",
         "of the {n} you tried in {which}, {liked} pleased you {id}",
     ),
     "own-price": (
         "at {which} you have liked {liked} of {n} {id}",
-        "its price is not where you are happiest, {liked} of {n} liked at {which} {id}",
+        "you are less happy at its price than at others, {liked} of {n} liked at {which} {id}",
         "you are harder to win over at {which}, {liked} of {n} liked {id}",
         "you liked {liked} of the {n} you bought at {which} {id}",
     ),
     "same-item": (
         "you rated this very one before and did not like it {id}",
-        "it is no stranger: it let you down the last time {id}",
-        "you have had it already, and it got no like {id}",
+        "it is no stranger: it has let you down before {id}",
+        "you have had it already, and it did not go well {id}",
         "this exact one already fell flat once {id}",
     ),
     "same-day": (
         "on that same day you liked {liked} of {n} {id}",
-        "your other ratings of the day were harsh, {liked} of {n} liked {id}",
-        "the day had gone badly so far, with {liked} of {n} liked {id}",
+        "your other ratings of the day were harsher than usual, {liked} of {n} liked {id}",
+        "the day had gone worse than usual, with {liked} of {n} liked {id}",
         "of the {n} you rated earlier that day you liked {liked} {id}",
     ),
     "item-share": (
         "{liked} of {n} others liked it, below the usual {usual} % {id}",
         "it does worse than most, with {liked} of {n} pleased {id}",
-        "others are cool on it, {liked} of {n} {id}",
+        "others are cooler on it than on most, {liked} of {n} {id}",
         "the crowd is not on its side: {liked} of {n} against a usual {usual} % {id}",
         "people who tried it came away pleased less often than usual, {liked} of {n} {id}",
     ),
     "co-liked": (
         'of {n} people who also {did} "{title}" [{with}], {liked} liked this one {id}',
-        'those who {did} "{title}" [{with}] as you did had their doubts, {liked} of {n} liked it {id}',
+        'those who {did} "{title}" [{with}] as you did had more doubts than others, {liked} of {n} liked it {id}',
         '{liked} of {n} with your view of "{title}" [{with}] liked this, fewer than usual {id}',
         'people who share your verdict on "{title}" [{with}] were cooler on it, {liked} of {n} liked it {id}',
     ),
@@ -165,7 +166,7 @@ NEUTRAL: Bank = {
     ),
     "recent": ("your last reactions were {words} {id}", "of late it went {words} {id}"),
     "item-share": ("little is known of how others found it {id}", "what others made of it settles nothing {id}"),
-    "target": ("there is little to hold {id} against", "nothing in your past is close to {id}"),
+    "target": ("there is little to hold {id} against", "none of the evidence settles {id}"),
 }
 """For a decision that no fact supports: said of the fact that speaks least against it."""
 

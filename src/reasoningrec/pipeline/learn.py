@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from reasoningrec import prompts
 from reasoningrec.baselines import statistics
@@ -21,7 +20,7 @@ from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_jso
 from reasoningrec.runs import Journal
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TrainingRow
-from reasoningrec.student.score import score
+from reasoningrec.student.score import score, use_threads
 from reasoningrec.student.train import TrainingRun, train
 
 CHUNK = 256
@@ -138,9 +137,3 @@ def _write_predictions(desk: Desk, scores: Mapping[str, float | None], fused: Ma
             answers |= {method: float(found[place]) for method, found in plain.items()}
             rows += [to_row(Prediction(id, user, item, method, p)) for method, p in answers.items()]
     write_jsonl(desk.folder / "predict" / "predictions.jsonl", rows)
-
-
-def use_threads(count: int) -> None:
-    """CPU threads of the student from here on; 0 = leave them as they are."""
-    if count:
-        torch.set_num_threads(count)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from reasoningrec import __version__
 from reasoningrec.config import Config
-from reasoningrec.errors import ReasoningRecError
+from reasoningrec.errors import NotInRunError, ReasoningRecError
 from reasoningrec.pipeline import learn, measure, prepare, teach
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
@@ -55,17 +55,40 @@ def run_line(folder: Path, config: Config, listener: Listener, until: str = NAME
     Raises:
         ReasoningRecError: the folder cannot be used, the data break a rule, or a stage failed; what is done is kept.
     """
+    space = Workspace(folder, config)
+    prepare.data_fields(space)  # missing files are told before anything is touched
     with Run.open(folder, create=True) as run:
         run.configure(config.model_dump(mode="json"), version=__version__)
-        space = Workspace(folder, config)
         for stage in STAGES[: NAMES.index(until) + 1]:
             _run_stage(stage, Desk(run, space, listener.moved), listener)
 
 
+def check_finished(run: Run, space: Workspace, last: str) -> None:
+    """See that the stages up to `last` are done, whole, and of the run's present configuration.
+
+    Raises:
+        NotInRunError: one is not done, or was done with other settings than the run's, or from something older.
+        RunError: a file of one is damaged.
+    """
+    for stage in STAGES[: NAMES.index(last) + 1]:
+        done = run.require(stage.name).fields
+        wanted = prepare.data_settings(space) if stage.name == "data" else fields_of(stage, run, space)
+        if changed := [name for name, value in wanted.items() if done.get(name) != value]:
+            raise NotInRunError(
+                f"{run.folder}: stage {stage.name} is out of date: {', '.join(changed)} changed since",
+                hint=f"Run `reasoningrec {last} --run {run.folder}` first.",
+            )
+        run.check(stage.name)
+
+
+def fields_of(stage: Stage, run: Run, space: Workspace) -> dict[str, Json]:
+    """All that the outcome of a stage depends on."""
+    return {**stage.fields(space), **{f"stage {name}": run.stages[name].fingerprint for name in stage.reads}}
+
+
 def _run_stage(stage: Stage, desk: Desk, listener: Listener) -> None:
     run = desk.run
-    fields: dict[str, Json] = dict(stage.fields(desk.space))
-    fields |= {f"stage {name}": run.stages[name].fingerprint for name in stage.reads}
+    fields = fields_of(stage, run, desk.space)
     plan = run.stage(stage.name, fields)
     listener.begun(plan)
     if plan.state != "done":
@@ -76,4 +99,6 @@ def _run_stage(stage: Stage, desk: Desk, listener: Listener) -> None:
             run.fail(stage.name, str(error))
             raise
         run.finish(stage.name, outcome.counts, outcome.notes)
+    else:
+        run.check(stage.name)
     listener.ended(stage.name, dict(run.stages[stage.name].counts))

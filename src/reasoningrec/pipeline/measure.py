@@ -12,7 +12,6 @@ from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.ranking.fuse import Fused
 from reasoningrec.records import Case, Explanation, Prediction, Role
 from reasoningrec.rows import Json, from_row, read_json, read_records, to_row, write_json
 
@@ -28,7 +27,6 @@ def measure(desk: Desk) -> Outcome:
     texts = read_records(Explanation, desk.folder / "predict" / "explanations.jsonl")
     shown = space.cases(text.query_id for text in texts)
     line = space.timeline
-    fused = Fused.of_json(read_json(desk.folder / "predict" / "fuse.json"))
     bands = set(space.attributes.labels["price"])
     found = evaluate(
         EvaluateInputs(
@@ -42,8 +40,8 @@ def measure(desk: Desk) -> Outcome:
                 user: [line.items[item] for item in line.item[line.start[code] : line.start[code + 1]]]
                 for code, user in enumerate(line.users)
             },
-            thresholds={"reasoningrec": fused.threshold},
-            weights=fused.weights(),
+            thresholds={"reasoningrec": space.fused.threshold},
+            weights=space.fused.weights(),
             explanations=texts,
             evidence={case.query.id: case.evidence for case in shown},
             names={case.query.id: _names(case) | bands for case in shown},
@@ -108,8 +106,8 @@ def _notes(desk: Desk) -> tuple[str, ...]:
         *(f"{stage}: {stages[stage].counts['failed']} texts failed" for stage in ("describe", "profile", "reason")
           if stages[stage].counts.get("failed")),
         f"rationales: {counts['kept']} of {counts['texts']} kept ({reasons})",
-        f"explanations: {wrote['explained_by_student']} of {wrote['explained']} written by the student; the others failed "
-        "a gate and were written by rule",
+        f"explanations: {wrote['explained_by_student']} of {wrote['explained']} written by the student; "
+        "the others failed a gate and were written by rule",
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reasoningrec.data import evidence
-from reasoningrec.data.load import fingerprint, load
+from reasoningrec.data.load import load
 from reasoningrec.data.split import split
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
@@ -12,8 +12,13 @@ from reasoningrec.rows import Json, replacing
 
 def data_fields(space: Workspace) -> dict[str, Json]:
     """The rules of reading, and the content of the files."""
+    return {**data_settings(space), "files": space.sources}
+
+
+def data_settings(space: Workspace) -> dict[str, Json]:
+    """The rules of reading; not where the files are, which may move."""
     settings = space.config.data.model_dump(mode="json", exclude={"path", "items"})
-    return {**settings, "name": space.config.name, "files": fingerprint(space.config.data)}
+    return {**settings, "name": space.config.name}
 
 
 def read_data(desk: Desk) -> Outcome:

@@ -142,10 +142,9 @@ def material(config: Config, case: Case, label: bool) -> ReasonMaterial:
 
 
 def write_rationales(desk: Desk) -> Outcome:
-    """Rationales for the paper's train windows, or for `shots` of them."""
+    """Rationales for the train windows, or for `shots` of them."""
     space = desk.space
-    main = set(space.ids("train", main=True))
-    examples = [example for example in space.examples if example.query.id in main]
+    examples = [example for example in space.examples if example.role == "train"]
     chosen = reason.shots(examples, space.config.reason.shots, space.config.seed)
     shown = {case.query.id: case for case in space.cases(example.query.id for example in chosen)}
     requests = [reason.request(material(space.config, shown[example.query.id], example.label)) for example in chosen]

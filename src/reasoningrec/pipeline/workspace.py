@@ -8,16 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from pydantic import ValidationError
 
 from reasoningrec.config import Config
 from reasoningrec.data.attributes import Attributes
 from reasoningrec.data.cases import Texts, cases, items_of
 from reasoningrec.data.corpus import Corpus
+from reasoningrec.data.load import fingerprint
 from reasoningrec.data.split import examples
 from reasoningrec.data.texts import AllowedReviews, text_key
 from reasoningrec.data.timeline import Bools, Timeline
+from reasoningrec.errors import RunError
+from reasoningrec.ranking.fuse import Fused
 from reasoningrec.records import Case, Example, Item, Rationale, Role
-from reasoningrec.rows import from_row, read_jsonl
+from reasoningrec.rows import from_row, read_json, read_jsonl
+from reasoningrec.runs import MANIFEST, Run
 
 GIVEN = "given"
 """Stands for the number of reviews or rows in the key of a text that came with the data."""
@@ -33,6 +38,11 @@ class Workspace:
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder, config
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Digests of the files that the data are read from. Raises DataError where they are missing."""
+        return fingerprint(self.config.data)
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -107,6 +117,20 @@ class Workspace:
             texts_of(self.folder / "describe.jsonl"), texts_of(self.folder / "profile.jsonl"), of_target, of_user
         )
 
+    @cached_property
+    def fused(self) -> Fused:
+        """The fitted decision. Raises RunError where another version of the package wrote it."""
+        path = self.folder / "predict" / "fuse.json"
+        try:
+            return Fused.of_json(read_json(path))
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, RunError):
+                raise
+            raise RunError(
+                f"{path}: is not in the form that this version reads ({error})",
+                hint="Remove it, and the next run does stage predict again.",
+            ) from None
+
     def cases(self, wanted: Iterable[str]) -> list[Case]:
         """The cases of the queries with these ids, in order of id."""
         keep = self.windows["id"].is_in(list(wanted)).to_numpy()
@@ -123,6 +147,18 @@ class Workspace:
     def label_of(self) -> dict[str, bool]:
         """Label by query id."""
         return dict(zip(self.windows["id"], self.windows["label"], strict=True))
+
+
+def config_of(run: Run) -> Config:
+    """The configuration a run was made with. Raises RunError where this version of the package cannot read it."""
+    try:
+        return Config.model_validate(run.config, strict=False)
+    except ValidationError as error:
+        where = ", ".join(".".join(str(part) for part in detail["loc"]) for detail in error.errors())
+        raise RunError(
+            f"{run.folder / MANIFEST}: the configuration in it is not one of this version ({where})",
+            hint=f"`reasoningrec run --run {run.folder} CONFIG.toml` with a configuration of this version renews it.",
+        ) from None
 
 
 def texts_of(path: Path) -> dict[str, str]:

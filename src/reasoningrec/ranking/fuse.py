@@ -3,15 +3,15 @@
     z = intercept + evidence x (linear + trees) / 2 + student x logit P(Yes)
 
 `linear` and `trees` (see `baselines.regression`) read the numbers. Both are fitted on train; the three coefficients
-then on valid, where student and evidence are equally new, by penalised maximum likelihood with neither coefficient below
-zero. For test, `linear` and `trees` are fitted once more on train and valid together.
+then on valid, where student and evidence are equally new, by penalised maximum likelihood with neither coefficient
+below zero. For test, `linear` and `trees` are fitted once more on train and valid together.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -35,6 +35,8 @@ class Stack:
     student: float
     student_mean: float
     """Log-odds that stand in for an invalid answer of the student: the mean on valid."""
+    trees_scale: float
+    """Standard deviation of the trees' log-odds on valid."""
     student_scale: float
     """Standard deviation of the student's log-odds on valid, to state its weight in the units of the others."""
 
@@ -55,10 +57,13 @@ class Fused:
         return _stacked(self.stack, evidence, student)
 
     def weights(self) -> dict[str, float]:
-        """Weight of each input, in log-odds for one standard deviation; the trees' share stands under their own name."""
+        """Weight of each input, in log-odds for one standard deviation of it; the trees count as one input."""
         half = self.stack.evidence / 2
         linear = {name: half * weight for name, weight in zip(self.linear.names, self.linear.weights, strict=True)}
-        return linear | {"boosted trees (all inputs)": half, "student": self.stack.student * self.stack.student_scale}
+        return linear | {
+            "boosted trees (all inputs)": half * self.stack.trees_scale,
+            "student": self.stack.student * self.stack.student_scale,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,10 +72,10 @@ class Fused:
     @classmethod
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         """From what `to_json` gave."""
-        linear = {name: tuple(part) if isinstance(part, list) else part for name, part in value["linear"].items()}
-        trees = value["trees"]
+        linear, trees = value["linear"], value["trees"]
+        listed = {name: tuple(linear[name]) for name in ("names", "mean", "scale", "weights")}
         return cls(
-            Linear(**linear),
+            Linear(**listed, intercept=linear["intercept"]),
             Trees(tuple(trees["names"]), trees["prior"], trees["rate"], tuple(tuple(tree) for tree in trees["trees"])),
             Stack(**value["stack"]),
             value["threshold"],
@@ -97,8 +102,9 @@ def fit(numbers: pl.DataFrame, labels: Bools, role: pl.Series, student: Floats, 
     seen = numbers.filter(pl.Series(train))
     linear, trees = Linear.fit(seen, labels[train], names), Trees.fit(seen, labels[train], names, seed)
     held = numbers.filter(pl.Series(valid))
-    evidence = (linear(held) + trees(held)) / 2
-    stack = _fit_stack(evidence, student[valid], labels[valid])
+    by_trees = trees(held)
+    evidence = (linear(held) + by_trees) / 2
+    stack = replace(_fit_stack(evidence, student[valid], labels[valid]), trees_scale=float(by_trees.std()))
     both = train | valid
     known = numbers.filter(pl.Series(both))
     fused = Fused(Linear.fit(known, labels[both], names), Trees.fit(known, labels[both], names, seed), stack)
@@ -121,7 +127,7 @@ def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
     best = minimize(loss, np.array([0.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[(None, None), (0, None), (0, free)])
     intercept, on_evidence, on_student = (float(value) for value in best.x)
     on_student /= max(scale, 1e-9)
-    return Stack(intercept - on_student * mean, on_evidence, on_student, mean, scale)
+    return Stack(intercept - on_student * mean, on_evidence, on_student, mean, 0.0, scale)
 
 
 def _stacked(stack: Stack, evidence: Floats, student: Floats) -> Floats:

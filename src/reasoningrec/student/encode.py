@@ -105,6 +105,8 @@ class _Sheet:
     facts: tuple[Fact, ...]
     good: str
     bad: str
+    brief: bool = False
+    """Whether history lines show title and reaction only."""
 
     @classmethod
     def of(cls, case: Case) -> _Sheet:
@@ -120,7 +122,7 @@ class _Sheet:
         return cls(_prose(case.profile), _prose(case.description), _clean(target), history, facts, good, bad)
 
     def mentioned(self, side: int) -> list[Fact]:
-        """At most `MENTIONED` facts that speak for (1) or against (-1) a like, the weightiest first."""
+        """At most `MENTIONED` facts for (1) or against (-1) a like, the weightiest first."""
         speaking = [fact for fact in (*self.history, *self.facts) if side * fact.weight >= STRENGTHS[-1][0]]
         return sorted(speaking, key=lambda fact: (-abs(fact.weight), fact.id))[:MENTIONED]
 
@@ -130,7 +132,7 @@ class _Sheet:
             profile=self.profile,
             person=[_weighed(fact) for fact in self.facts if fact.shared],
             # A history line's weight depends on the target, so its tag would part the prefix candidates share.
-            history=[_line(fact) for fact in self.history],
+            history=[_brief(fact) if self.brief else _line(fact) for fact in self.history],
             good=self.good,
             bad=self.bad,
             target=f"[T] {self.target}",
@@ -142,13 +144,16 @@ class _Sheet:
     def shorter(self) -> Iterator[_Sheet]:
         """This sheet, then ever smaller ones, in the order in which parts are given up.
 
-        Long texts come first, then the oldest history lines that weigh little, the profile, the rest of the history
-        from its oldest line, the description, and last the facts from the lightest.
+        Long texts are cut first, then history lines to title and reaction. Then go the oldest lines that weigh little
+        (nor stand beside a fact that weighs), the profile, the rest of the history from its oldest line, the
+        description, and last the facts from the lightest.
         """
         sheet = self
-        heavy = {fact.id for side in (1, -1) for fact in self.mentioned(side)}
+        mentioned = [fact for side in (1, -1) for fact in self.mentioned(side)]
+        heavy = {fact.id for fact in mentioned} | {str(fact.values.get("with")) for fact in mentioned}
         yield sheet
         yield (sheet := sheet.cut(40, 25))
+        yield (sheet := dataclasses.replace(sheet, brief=True))
         for fact in self.history:
             if fact.id not in heavy:
                 yield (sheet := sheet.without(fact))
@@ -294,6 +299,14 @@ def _mention(fact: Fact) -> str:
 
 def _line(fact: Fact) -> str:
     return f"[{fact.id}] {_clean(fact.text)}"
+
+
+def _brief(fact: Fact) -> str:
+    if not fact.values.get("title"):
+        return _line(fact)
+    return (
+        f'[{fact.id}] "{_clean(str(fact.values["title"]))}": {"liked" if fact.values.get("liked") else "did not like"}'
+    )
 
 
 def _weighed(fact: Fact) -> str:

@@ -82,3 +82,9 @@ def pad(rows: Sequence[Sequence[int]], device: Any) -> tuple[torch.Tensor, torch
     longest = int(lengths_B.max())
     tokens_BT = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     return tokens_BT, lengths_B
+
+
+def use_threads(count: int) -> None:
+    """CPU threads of the student from here on; 0 = leave them as they are."""
+    if count:
+        torch.set_num_threads(count)

@@ -42,6 +42,8 @@ from reasoningrec.student.score import batches, pad, probabilities
 LOG: Final = "train_log.jsonl"
 POOL: Final = 16
 """Batches whose rows are sorted by length together: less padding, and still nearly random batches."""
+SLACK: Final = 0.01
+"""Valid AUC given up for a later epoch, which writes better."""
 Report: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 Weights: TypeAlias = dict[str, torch.Tensor]
 
@@ -80,12 +82,10 @@ class _State:
     """Of this epoch: decision loss, decisions, text loss, text tokens."""
     log: list[dict[str, float | int | None]] = field(default_factory=list)
     best_epoch: int = 0
-    best_merit: float = -math.inf
-
-    @property
-    def stale(self) -> int:
-        """Epochs since the best one."""
-        return len(self.log) - self.best_epoch
+    """Whose weights are kept, counted from 1."""
+    peak_epoch: int = 0
+    """Of the best merit; `best_epoch` may be a later one within `SLACK` of it."""
+    peak_merit: float = -math.inf
 
 
 def train(
@@ -95,8 +95,9 @@ def train(
 
     Args:
         examples: rows with a rationale train decision and text, others the decision only.
-        valid: rows whose AUC (log loss, where they have one label only) chooses the epoch; without any, the last epoch
-            is taken.
+        valid: rows whose AUC (log loss, where they have one label only) chooses the epoch and ends a training that has
+            not got better for `patience` epochs; without any, the last epoch is taken. Where texts are learned, only
+            epochs of the second half count, and the latest within `SLACK` of the best is taken.
         config: sizes and schedule: AdamW, linear warm-up, then a cosine to 0; gradients clipped to norm 1.
         run: folder, seed, threads and whom to tell.
 
@@ -165,6 +166,9 @@ class _Loop:
         self.named = dict(model.named_parameters())
         self.optimizer = _optimizer(self.named, config)
         self.saved_at = time.monotonic()
+        self.texts = any(len(row.completion) > 1 for row in rows)
+        # Deciding is learned long before writing is: with texts, no epoch of the first half is taken or counted.
+        self.first = config.epochs // 2 + 1 if self.texts else 1
 
     def go(self) -> None:
         """Run what is left of the plan; leave the best epoch's weights in the model."""
@@ -178,7 +182,8 @@ class _Loop:
         self._load(self.best)
 
     def _exhausted(self) -> bool:
-        return bool(self.config.patience and self.valid.prompts and self.state.stale >= self.config.patience)
+        stale = len(self.state.log) - max(self.state.peak_epoch, self.first - 1)
+        return bool(self.config.patience and self.valid.prompts and stale >= self.config.patience)
 
     def _step(self, rows: list[TokenRow]) -> None:
         config, state = self.config, self.state
@@ -219,10 +224,19 @@ class _Loop:
         state.sums = [0.0] * 4
         # Without a valid set every epoch is better than the one before it.
         merit = auc if auc is not None else -loss if loss is not None else float(len(state.log))
-        if merit > state.best_merit or not self.best:
-            state.best_epoch, state.best_merit = len(state.log), merit
-            self.best = {name: weight.detach().clone() for name, weight in self.named.items()}
+        if len(state.log) >= self.first:
+            self._compare(merit)
         self._write_log()
+
+    def _compare(self, merit: float) -> None:
+        """Keep the weights of an epoch that is better, or, where texts are learned, nearly as good and later."""
+        state, slack = self.state, SLACK if self.texts else 0.0
+        if merit > state.peak_merit:
+            state.peak_epoch, state.peak_merit = len(state.log), merit
+        elif not slack or merit < state.peak_merit - slack:
+            return
+        state.best_epoch = len(state.log)
+        self.best = {name: weight.detach().clone() for name, weight in self.named.items()}
 
     def _write_log(self) -> None:
         lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in self.state.log)

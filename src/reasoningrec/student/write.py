@@ -1,4 +1,4 @@
-"""Explanations: batched greedy decoding after a decision that is already made.
+"""Explanations: batched decoding after a decision that is already made.
 
 The decision (of the fused model, which may differ from the student's own) and "Why:" are forced; from there the
 likeliest token is taken. Only ids whose line stands in the prompt can be cited, no more than `max_reasons` of them, and
@@ -10,6 +10,7 @@ first one that does not speak against the decision. A value can be written only 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,11 +46,14 @@ class WriteLimits:
         max_new_tokens: per text, after "Why:".
         batch_tokens: tokens of a batch's prompts, padding included.
         max_reasons: different citations in one text.
+        temperature: 0 takes the likeliest token; above 0 draws, from a seed made of the query's id and `attempt` alone,
+            so that the same query always gets the same text.
     """
 
     max_new_tokens: int = 160
     batch_tokens: int = 16384
     max_reasons: int = 3
+    temperature: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ def write(
     cases: Sequence[Case],
     decisions: Sequence[bool],
     limits: WriteLimits,
+    attempt: int = 0,
     progress: Done | None = None,
 ) -> list[Draft]:
     """A draft for each case that agrees with its decision, in the order of `cases`.
@@ -81,7 +86,8 @@ def write(
         student: an opened student.
         cases: what may be shown of each query.
         decisions: whether each item will be liked, as decided.
-        limits: lengths and the number of reasons.
+        limits: lengths, the number of reasons, and how freely words are chosen.
+        attempt: number of this try at the same cases; another number draws another text.
         progress: told how many drafts are written.
 
     Raises:
@@ -98,7 +104,9 @@ def write(
     for batch in batches([len(tokens) for tokens in opened], limits.batch_tokens):
         texts = [_Text(prompts[n], cases[n], decisions[n], limits.max_reasons) for n in batch]
         rules = _Rules(vocabulary, texts, student.model.device)
-        written = _decode(student.model, [opened[n] for n in batch], rules, limits.max_new_tokens)
+        seeds = [f"{cases[n].query.id}/{attempt}" for n in batch]
+        choice = _Choice(limits.temperature, seeds)
+        written = _decode(student.model, [opened[n] for n in batch], rules, choice, limits.max_new_tokens)
         found.update(zip(batch, written, strict=True))
         if progress:
             progress(len(found), len(cases))
@@ -144,23 +152,27 @@ class _Text:
         self.short, self.max_reasons = Shorthand.of(case), max_reasons
         self.citable = prompt.citable
         side = 1 if decision else -1
-        against = {fact.id for fact in case.evidence.facts if side * fact.weight < 0}
-        self.openers = (prompt.citable - against) or prompt.citable
+        self.against = {fact.id for fact in case.evidence.facts if side * fact.weight < 0}
+        named = {str(fact.values["with"]) for fact in case.evidence.facts if "with" in fact.values} & self.against
+        self.openers = (prompt.citable - self.against) or prompt.citable
+        if self.openers.isdisjoint(self.against):  # an item that a line names is no reason of its own
+            self.against -= named
+            self.openers |= named & prompt.citable
         self.used: list[str] = []
         self.pending: set[str] = set()
         """Slots written since the fact was last cited that they will be filled from."""
 
     def may_cite(self, id_: str) -> bool:
-        """Whether `id_` stands in the prompt, can fill what is pending, and is no reason too many.
+        """Whether `id_` stands in the prompt, can fill what is pending, and is neither cited yet nor a reason too many.
 
-        The first citation must not speak against the decision where there is another.
+        The first citation must not speak against the decision where there is another; of the rest, one may.
         """
         known = id_ in (self.citable if self.used else self.openers)
-        new = id_ not in self.used
-        left = self.max_reasons - len(self.used) - new
+        left = self.max_reasons - len(self.used) - 1
         bears = self.short.bears(id_)
-        fills = self.pending <= bears or (not bears and left + (not new) > 0)
-        return known and fills and left >= 0
+        fills = self.pending <= bears or (not bears and left > 0)
+        conceded = not self.openers & self.against and self.against.intersection(self.used)
+        return known and id_ not in self.used and fills and left >= 0 and not (conceded and id_ in self.against)
 
     def may_fill(self, slot: str) -> bool:
         """Whether a value for `slot` is there, or will be with some citation that is still allowed."""
@@ -174,7 +186,7 @@ class _Text:
 
     def note_citation(self, id_: str) -> None:
         """`id_` has been cited."""
-        self.used = [other for other in self.used if other != id_] + [id_]
+        self.used.append(id_)
         if self.short.bears(id_):
             self.pending.clear()
 
@@ -214,9 +226,29 @@ class _Rules:
         self.allowed_BN[row] = self._allowed(text).to(self.allowed_BN.device)
 
 
+class _Choice:
+    """The next token of each row: the likeliest, or drawn by the Gumbel-max trick from the row's own generator."""
+
+    def __init__(self, temperature: float, seeds: Sequence[str]) -> None:
+        self._temperature = temperature
+        self._generators = [torch.Generator().manual_seed(_seed(seed)) for seed in seeds]
+
+    def __call__(self, logits_BV: torch.Tensor, alive: Sequence[int]) -> torch.Tensor:
+        if not self._temperature:
+            return logits_BV.argmax(-1)
+        width = logits_BV.shape[1]
+        noise_BV = torch.stack([torch.rand(width, generator=self._generators[row]) for row in alive])
+        gumbel_BV = -torch.log(-torch.log(noise_BV.clamp(1e-9, 1 - 1e-7)))
+        return (logits_BV.float() / self._temperature + gumbel_BV.to(logits_BV.device)).argmax(-1)
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
 @torch.inference_mode()
-def _decode(model: Any, prompts: list[tuple[int, ...]], rules: _Rules, most: int) -> list[list[int]]:
-    """The likeliest tokens after each prompt, one at a time, up to and with the end token or `most`."""
+def _decode(model: Any, prompts: list[tuple[int, ...]], rules: _Rules, choose: _Choice, most: int) -> list[list[int]]:
+    """Tokens after each prompt, one at a time, up to and with the end token or `most`."""
     tokens_BT, lengths_B = pad(prompts, model.device)
     cache = DynamicCache()
     hidden_BTH = model.base_model(input_ids=tokens_BT, past_key_values=cache, use_cache=True).last_hidden_state
@@ -226,7 +258,7 @@ def _decode(model: Any, prompts: list[tuple[int, ...]], rules: _Rules, most: int
     texts: list[list[int]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
     for step in range(most):
-        next_B = rules.apply(model.get_output_embeddings()(last_BH), alive).argmax(-1)
+        next_B = choose(rules.apply(model.get_output_embeddings()(last_BH), alive), alive)
         kept = []
         for place, (row, token) in enumerate(zip(alive, next_B.tolist(), strict=True)):
             ended = texts[row][-1:] == [rules.vocabulary.end]

@@ -1,4 +1,4 @@
-"""Item descriptions: a request for each (item, allowed reviews), and its answer (paper, section 3.1)."""
+"""Item descriptions: a request for each (item, allowed reviews), and its answer (as in the paper)."""
 
 from __future__ import annotations
 

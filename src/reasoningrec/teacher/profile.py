@@ -1,4 +1,4 @@
-"""User profiles, from rows that lie before the windows; nothing is asked where nothing lies there (paper, section 3.2)."""
+"""User profiles, from rows that lie before the windows; none where nothing lies there (as in the paper)."""
 
 from __future__ import annotations
 

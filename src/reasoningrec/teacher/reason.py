@@ -1,4 +1,4 @@
-"""Rationales: taste, then why, for a known label (paper, section 3.3: label-conditioned, in two steps).
+"""Rationales: taste, then why, for a known label (the paper: label-conditioned, in two steps).
 
 Differs from the paper: every reason cites the line of evidence it rests on.
 """

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from reasoningrec.config import ReasonConfig
+from reasoningrec.llm.offline import SPEAKS
 from reasoningrec.llm.stance import stance
 from reasoningrec.records import Evidence, Explanation, Fact, Rationale, Verdict
-from reasoningrec.teacher.answers import citations
+from reasoningrec.teacher.answers import CITATION, citations
 
 GATES: Mapping[str, str] = {
     "form": "taste and why are there, and why ends a sentence",
     "length": "taste and why keep to their words",
     "stance": "the text takes the side of the decision",
     "citations": "at least one id is cited, at most `max_reasons`, and every cited id stands in the evidence",
+    "repeats": "no line is cited twice",
+    "support": "the first cited line speaks for the decision, and at most one of the others against it",
     "titles": "a quoted title stands before the id of the item that has it",
     "numbers": "every number stands in a line cited in the same sentence",
     "leak": "nothing hints that the answer was known, and no stars are named",
@@ -47,6 +50,8 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
         "length": len(text.taste.split()) <= limits.taste_words and len(text.why.split()) <= limits.why_words,
         "stance": claimed is decision and stance(text.why) is decision,
         "citations": 1 <= len(cited) <= limits.max_reasons and all(id in facts for id in cited),
+        "repeats": len(CITATION.findall(text.why)) == len(cited),
+        "support": _supports(cited, decision, facts),
         "titles": _titles_hold(text.why, facts),
         "numbers": _numbers_hold(text.why, facts),
         "leak": LEAKS.search(QUOTED.sub("", text.why)) is None,
@@ -54,17 +59,32 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
     return Verdict(text.query_id, tuple(gate for gate in GATES if not passed[gate]))
 
 
+def _supports(cited: Sequence[str], decision: bool, facts: Mapping[str, Fact]) -> bool:
+    """Whether the reasons side with the decision, where some line does; an item named within another's line is none."""
+    sign = 1.0 if decision else -1.0
+    if not any(sign * fact.weight >= SPEAKS for fact in facts.values()):
+        return True
+    named = {facts[id].values.get("with") for id in cited if id in facts}  # "of 5 who liked [H2], 4 ... [C2]"
+    reasons = [id for id in cited if id in facts and id not in named]
+    against = [id for id in reasons if sign * facts[id].weight < 0]
+    return len(against) <= 1 and reasons[:1] != against[:1]
+
+
 def _titles_hold(why: str, facts: Mapping[str, Fact]) -> bool:
-    for title, id in QUOTED.findall(why):
-        if id not in facts or facts[id].values.get("title") != title:
-            return False
-    return True
+    return all(id in facts and facts[id].values.get("title") == title for title, id in QUOTED.findall(why))
 
 
 def _numbers_hold(why: str, facts: Mapping[str, Fact]) -> bool:
-    for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z\"])", why):
+    plain = re.sub(r'"[^"]*"', '""', why)
+    for name in _names_with_stops(facts):  # "Dr. Martens" ends no sentence
+        plain = plain.replace(name, name.replace(". ", " "))
+    for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z\"])", plain):
         known = {number for id in citations(sentence) if id in facts for number in NUMBER.findall(facts[id].text)}
-        plain = re.sub(r"\[[A-Z]\d*\]", "", QUOTED.sub("", sentence))
-        if not set(NUMBER.findall(plain)) <= known:
+        if not set(NUMBER.findall(CITATION.sub("", sentence))) <= known:
             return False
     return True
+
+
+def _names_with_stops(facts: Mapping[str, Fact]) -> set[str]:
+    values = {value for fact in facts.values() for value in fact.values.values()}
+    return {value for value in values if isinstance(value, str) and ". " in value}

@@ -1,0 +1,120 @@
+"""The README's results tables, made from benchmarks/results/.
+
+python benchmarks/table.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+READINGS = (("strict", "distinct"), ("honest", "all"))
+"""The headline first, then the reading that published figures use."""
+DATASETS = ("fashion", "beauty", "ml-1m", "ml-100k", "amazon-fashion-5core", "demo")
+MEASURES = (
+    ("citations_exist", "citations that exist"),
+    ("stance_agreement", "agrees with the decision"),
+    ("at_most_three", "at most three reasons"),
+    ("top_frame", "most frequent sentence frame"),
+    ("from_student", "written by the student"),
+)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON lines file; none where it does not exist."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def tables() -> str:
+    """Everything between the README's marks."""
+    decisions, explanations = read_rows(RESULTS / "decisions.jsonl"), read_rows(RESULTS / "explanations.jsonl")
+    parts = [_decisions(decisions, protocol, subset) for protocol, subset in READINGS]
+    return "\n\n".join([*parts, _explanations(explanations), _provenance(decisions)])
+
+
+def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
+    lines = [
+        f"**`{protocol}` / `{subset}`**",
+        "",
+        "| dataset | n | fused AUC | student alone | user share | user + item share | logistic | boosting | "
+        "fused minus the best baseline (chosen on valid) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for dataset in DATASETS:
+        found = {
+            row["method"]: row
+            for row in rows
+            if (row["dataset"], row["protocol"], row["subset"]) == (dataset, protocol, subset)
+        }
+        if not found:
+            continue
+        fused = found["reasoningrec"]
+        methods = ("student", "user-share", "user-item-share", "logistic", "boosting")
+        cells = [_figure(found[method]["auc"]) for method in methods]
+        mark = "" if fused["time"] == "known" else " (time unknown)"
+        lines.append(
+            f"| {dataset}{mark} | {fused['n']} | {_interval(fused)} | {' | '.join(cells)} | {_difference(fused)} |"
+        )
+    return "\n".join(lines)
+
+
+def _explanations(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "**Explanations** (of the decisions on test)",
+        "",
+        f"| dataset | protocol | n | {' | '.join(says for _, says in MEASURES)} |",
+        f"|---|---|---|{'---|' * len(MEASURES)}",
+    ]
+    for protocol, _ in READINGS:
+        for dataset in DATASETS:
+            found = {row["measure"]: row for row in rows if (row["dataset"], row["protocol"]) == (dataset, protocol)}
+            if found:
+                cells = [_percent(found.get(measure)) for measure, _ in MEASURES]
+                n = found["stance_agreement"]["n"]
+                lines.append(f"| {dataset} | {protocol} | {n} | {' | '.join(cells)} |")
+    hits = {row["measure"]: row for row in rows if row["dataset"] == "demo"}
+    if "true_reason_first" in hits:
+        first, among = _percent(hits["true_reason_first"]), _percent(hits["true_reason_among"])
+        n = hits["true_reason_first"]["n"]
+        lines += ["", f"On `demo`, whose true reasons are known: the main one is cited first in {first} and cited at "
+                  f"all in {among} of the {n} likes that were predicted."]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _provenance(rows: list[dict[str, Any]]) -> str:
+    where = sorted({f"{row['machine']}, {row['date']}, commit {row['commit']}" for row in rows})
+    return "Measured by `benchmarks/decisions.py` on: " + "; ".join(where) + "."
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"**{_figure(row['auc'])}** [{_figure(row['auc_low'])}, {_figure(row['auc_high'])}]"
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if row["diff"] is None:
+        return "–"
+    return f"{row['diff']:+.3f} [{row['diff_low']:+.3f}, {row['diff_high']:+.3f}] against {row['versus']}"
+
+
+def _percent(row: dict[str, Any] | None) -> str:
+    return "–" if row is None or row["value"] is None else f"{100 * row['value']:.1f} %"
+
+
+def write_readme() -> None:
+    """Put the tables between the marks of README.md."""
+    text = README.read_text("utf-8")
+    before, rest = text.split(BEGIN)
+    README.write_text(f"{before}{BEGIN}\n{tables()}\n{END}{rest.split(END)[1]}", "utf-8")
+
+
+if __name__ == "__main__":
+    write_readme()

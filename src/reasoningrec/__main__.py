@@ -1,0 +1,8 @@
+"""`python -m reasoningrec`: the command line."""
+
+from __future__ import annotations
+
+from reasoningrec.cli import main
+
+if __name__ == "__main__":
+    main()

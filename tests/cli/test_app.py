@@ -1,0 +1,131 @@
+"""The command line as a whole: help, exit codes, and that it starts at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import reasoningrec
+from reasoningrec import config
+from reasoningrec.cli import app, runs
+from reasoningrec.errors import StudentError
+from running import Cli
+
+COMMANDS = (
+    *("demo", "init", "data", "data check", "run", "describe", "profile", "reason", "verify"),
+    *("train", "predict", "evaluate", "report", "recommend", "explain", "status"),
+)
+HEAVY = ("torch", "transformers", "polars", "numpy", "pydantic", "sklearn", "matplotlib", "pyarrow", "jinja2")
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    shown = cli("--help")
+    assert shown.code == 0
+    for command in COMMANDS:
+        assert re.search(rf"^│ {command.split()[0]} ", shown.out, re.MULTILINE), command
+    assert "Exit codes: 0 done, 2 the input is wrong" in shown.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_that_says_what_each_option_is(cli: Cli, command: str) -> None:
+    shown = cli(*command.split(), "--help")
+    assert shown.code == 0
+    assert f"Usage: reasoningrec {command}" in shown.out
+    for option in re.findall(r"^│ [* ] +--.*", shown.out, re.MULTILINE):
+        text = re.sub(r"--\S+|<[^>]*>|\[[^\]]*\]|[│*]", "", option).strip()
+        assert len(text) > 5, option
+
+
+def test_no_arguments_show_the_help(cli: Cli) -> None:
+    shown = cli()
+    assert "Usage: reasoningrec" in shown.out + shown.err
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out == f"reasoningrec {reasoningrec.__version__}\n"
+
+
+def test_help_imports_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import json, sys\n"
+        "from reasoningrec.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(json.dumps(sorted(sys.modules)))\n"
+    )
+    taken = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Time on the processor, so that a busy machine does not fail the test.
+        taken.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    modules = {name.partition(".")[0] for name in json.loads(shown.stdout.splitlines()[-1])}
+    assert not modules & set(HEAVY)
+    assert min(taken) < 0.7
+
+
+def test_it_runs_as_a_module() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "reasoningrec", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert shown.stdout == f"reasoningrec {reasoningrec.__version__}\n"
+
+
+def test_the_protocols_offered_are_those_of_the_configuration() -> None:
+    assert tuple(runs.ProtocolName) == config.Protocol.__args__  # type: ignore[attr-defined]
+
+
+def test_the_stages_offered_are_those_of_the_line() -> None:
+    from reasoningrec.pipeline.line import NAMES
+
+    assert tuple(name for name, _ in runs.STAGES) == NAMES[3:]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (StudentError("no rows"), 3, "error: no rows"),
+        (OSError(28, "No space left on device", "a.jsonl"), 3, "error: [Errno 28] No space left on device: 'a.jsonl'"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "pip install 'reasoningrec[student]'"),
+    ],
+)
+def test_errors_become_messages_and_exit_codes(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, code: int, says: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("reasoningrec.config.read", fail)
+    answer = cli("run", "--run", tmp_path / "run", tmp_path / "c.toml")
+    assert answer.code == code
+    assert says in answer.err
+    assert not answer.out
+
+
+def test_a_fault_of_the_code_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'reasoningrec.gone'", name="reasoningrec.gone")
+
+    monkeypatch.setattr("reasoningrec.config.read", fail)
+    with pytest.raises(ModuleNotFoundError):
+        app.main(["run", "--run", str(tmp_path / "run"), str(tmp_path / "c.toml")])
+
+
+def test_signs_the_terminal_cannot_show_do_not_stop_it() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "reasoningrec", "--help"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert b"recommend" in shown.stdout

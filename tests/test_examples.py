@@ -1,0 +1,64 @@
+"""The committed configurations: each can be read, says what it is for, and finds its files where there are any."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from reasoningrec.config import Config, read
+from reasoningrec.data.load import fingerprint
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+EXPECTED = {
+    "amazon-fashion-5core": ("amazon", 4, "product", 3.0, "keep"),
+    "ml-100k": ("movielens", 20, "movie", 3.0, "keep"),
+    "fashion": ("release", 4, "product", 3.0, "first"),
+    "beauty": ("release", 5, "product", 3.0, "first"),
+    "ml-1m": ("release", 20, "movie", 2.0, "keep"),
+    "tables": ("tables", 10, "book", 3.0, "keep"),
+}
+every_example = pytest.mark.parametrize("name", EXPECTED)
+
+
+def config(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setenv("REASONINGREC_DATA", str(data))
+    return read(EXAMPLES / f"{name}.toml")
+
+
+def test_there_is_one_for_every_dataset_and_no_other() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.toml")} == set(EXPECTED)
+
+
+@every_example
+def test_it_says_how_the_dataset_is_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = config(name, tmp_path, monkeypatch)
+    data = found.data
+    assert (data.source, found.split.history, found.item_word, data.like_above, data.repeats) == EXPECTED[name]
+    assert found.name == ("shop" if name == "tables" else name)
+    assert found.protocol == "honest"
+
+
+@every_example
+def test_real_data_are_named_through_the_environment(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = config(name, tmp_path, monkeypatch)
+    assert Path(found.data.path).is_relative_to(EXAMPLES if name == "tables" else tmp_path)
+
+
+@every_example
+def test_it_is_commented_and_names_the_command(name: str) -> None:
+    text = (EXAMPLES / f"{name}.toml").read_text("utf-8")
+    assert text.startswith("# ")
+    assert f"examples/{name}.toml" in text
+    assert tomllib.loads(text)["name"]
+
+
+@every_example
+def test_its_files_are_found(name: str, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "tables":
+        pytest.skip("own data: there are none to find")
+    found = config(name, data_root, monkeypatch)
+    assert fingerprint(found.data)

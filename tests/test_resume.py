@@ -1,0 +1,216 @@
+"""Killed, interrupted, or run with another setting: the same command ends in the bytes of a straight run."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from reasoningrec.config import read
+from reasoningrec.pipeline.line import NAMES
+from reasoningrec.runs import Run
+from running import SMALL, Cli, alone, dying
+
+KILLS = 10
+DEADLINE = 120.0
+
+
+@pytest.fixture(scope="module")
+def forks() -> ForkServerContext:
+    """Starts child processes that have the slow imports behind them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reasoningrec.pipeline.line", "reasoningrec.config", "running"])
+    return context
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything in a run but times and the lock."""
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return {name: content for name, content in found.items() if name not in ("times.json", ".lock")}
+
+
+def assert_same(folder: Path, straight: Path) -> None:
+    ended, expected = files(folder), files(straight)
+    assert sorted(ended) == sorted(expected)
+    assert not [name for name in expected if ended[name] != expected[name]]
+
+
+def wait_for(folder: Path, stage: str, process: multiprocessing.Process | subprocess.Popen[str]) -> bool:
+    """Until `stage` has begun; False where the process ended before."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        try:
+            if json.loads((folder / "manifest.json").read_bytes())["stages"][stage]["status"] != "pending":
+                return True
+        except (FileNotFoundError, KeyError):
+            pass
+        ended = process.poll() if isinstance(process, subprocess.Popen) else process.exitcode
+        if ended is not None:
+            return False
+        time.sleep(0.001)
+    raise AssertionError(f"{stage} did not begin within {DEADLINE} s")
+
+
+def finish(folder: Path, config: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reasoningrec", "run", "--run", str(folder), str(config)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
+
+
+def test_killed_ten_times_it_ends_as_a_straight_run(
+    forks: ForkServerContext, tmp_path: Path, small_config: Path, small_run: Path
+) -> None:
+    luck = random.Random(11)
+    folder = tmp_path / "run"
+    seconds = {name: entry["seconds"] for name, entry in Run.read(small_run).times().items()}
+    hit = []
+    for stage in sorted(luck.sample(NAMES, KILLS), key=NAMES.index):
+        process = forks.Process(target=alone, args=(["run", "--run", str(folder), str(small_config)],))
+        process.start()
+        begun = wait_for(folder, stage, process)
+        time.sleep(luck.random() * seconds[stage])
+        if begun and process.is_alive():
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join(DEADLINE)
+        if process.exitcode == -signal.SIGKILL:
+            hit.append(stage)
+    assert len(hit) >= KILLS - 2, hit
+    ended = finish(folder, small_config)
+    assert ended.returncode == 0, ended.stderr
+    assert_same(folder, small_run)
+
+
+def test_killed_before_any_change_of_a_file_it_ends_as_a_straight_run(
+    forks: ForkServerContext, tmp_path: Path, small_config: Path, small_run: Path
+) -> None:
+    luck = random.Random(12)
+    folder = tmp_path / "run"
+    kills = 0
+    for _ in range(60):
+        arguments = (["run", "--run", str(folder), str(small_config)], str(folder), luck.randint(1, 80))
+        process = forks.Process(target=dying, args=arguments)
+        process.start()
+        process.join(DEADLINE)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        kills += 1
+    assert kills >= KILLS
+    assert process.exitcode == 0
+    assert_same(folder, small_run)
+
+
+def test_interrupted_by_a_person_it_says_so_and_goes_on(tmp_path: Path, small_config: Path, small_run: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "reasoningrec", "run", "--run", str(folder), str(small_config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert wait_for(folder, "train", process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130, err
+    assert not out
+    assert "interrupted in train; what is done is kept: the same command goes on from here" in err
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    ended = finish(folder, small_config)
+    assert ended.returncode == 0, ended.stderr
+    assert "train: goes on where it stopped" in ended.stderr
+    assert_same(folder, small_run)
+
+
+@pytest.fixture
+def copy(small_run: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    shutil.copytree(small_run, folder)
+    return folder
+
+
+def redone(err: str) -> list[str]:
+    """The stages that worked, by what was printed."""
+    rows = [line.split() for line in err.splitlines()]
+    return [row[0] for row in rows if row[0] in NAMES and "done before" not in " ".join(row)]
+
+
+def test_running_again_does_nothing(cli: Cli, copy: Path, small_config: Path, small_run: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in copy.rglob("*") if file.is_file()}
+    answer = cli("run", "--run", copy, small_config)
+    assert answer.code == 0
+    assert redone(answer.err) == []
+    assert answer.err.count("done before") == len(NAMES)
+    after = {file: file.stat().st_mtime_ns for file in copy.rglob("*") if file.is_file()}
+    assert {file.name for file in before if before[file] != after[file]} <= {"manifest.json", ".lock"}
+    assert_same(copy, small_run)
+
+
+def test_half_written_files_of_other_writers_are_removed(
+    cli: Cli, copy: Path, small_config: Path, small_run: Path
+) -> None:
+    with Run.open(copy, create=False) as run:
+        fields = run.stages["train"].fields
+        run.begin("train", {**fields, "epochs": 9})
+        run.begin("train", fields)
+    (copy / "train").mkdir()
+    (copy / "train" / ".tmpUT75YL").write_bytes(b"half of the weights")
+    assert cli("run", "--run", copy, small_config).code == 0
+    assert_same(copy, small_run)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "first"),
+    [
+        ("samples = 6", "samples = 5", "samples", "report"),
+        ("resamples = 100", "resamples = 101", "resamples", "evaluate"),
+        ("explain = 24", "explain = 10", "explain", "predict"),
+        ("epochs = 2", "epochs = 1", "epochs", "train"),
+    ],
+)
+def test_a_changed_setting_redoes_only_what_depends_on_it(
+    cli: Cli, copy: Path, small_config: Path, old: str, new: str, field: str, first: str
+) -> None:
+    changed = small_config.with_name("changed.toml")
+    changed.write_text(SMALL.replace(old, new), "utf-8")
+    before = files(copy)
+    answer = cli("run", "--run", copy, changed)
+    assert answer.code == 0, answer.err
+    assert f"{first}: done again, because of a change in {field}\n" in answer.err
+    assert set(redone(answer.err)) - {f"{first}:"} >= {first}
+    kept = NAMES[: NAMES.index(first)]
+    assert answer.err.count("done before") == len(kept)
+    after = files(copy)
+    assert all(after[name] == content for name, content in before.items() if name.split(".")[0].split("/")[0] in kept)
+    assert read(changed).model_dump(mode="json") == Run.read(copy).config
+
+
+def test_how_often_to_save_and_where_the_data_are_change_nothing(cli: Cli, copy: Path, small_config: Path) -> None:
+    changed = small_config.with_name("changed.toml")
+    changed.write_text(SMALL.replace("checkpoint_seconds = 0.0", "checkpoint_seconds = 9.0"), "utf-8")
+    assert redone(cli("run", "--run", copy, changed).err) == []
+
+
+def test_a_setting_changed_and_changed_back_ends_where_it_began(
+    cli: Cli, copy: Path, small_config: Path, small_run: Path
+) -> None:
+    changed = small_config.with_name("changed.toml")
+    changed.write_text(SMALL.replace("history = 4", "history = 3"), "utf-8")
+    answer = cli("describe", "--run", copy, changed)
+    assert "split: done again, because of a change in history" in answer.err
+    answer = cli("run", "--run", copy, small_config)
+    assert answer.code == 0, answer.err
+    assert_same(copy, small_run)
+
+
+def test_a_file_that_is_gone_is_made_again(cli: Cli, copy: Path, small_config: Path, small_run: Path) -> None:
+    (copy / "report.md").unlink()
+    answer = cli("run", "--run", copy, small_config)
+    assert "report: done again, because files are gone: report.md" in answer.err
+    assert answer.err.count("done before") == len(NAMES) - 1
+    assert_same(copy, small_run)
