@@ -53,9 +53,12 @@ Cli = Callable[..., Answer]
 WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
 
-def alone(arguments: list[str]) -> None:
-    """The command line in a process group of its own, for a child process."""
+def alone(arguments: list[str], log: str) -> None:
+    """The command line in a process group of its own, its standard error in a file, for a child process."""
     os.setsid()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 2)
+    sys.stderr = os.fdopen(file, "w", buffering=1)
     main(arguments)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from reasoningrec.config import Config, read
 from reasoningrec.data.load import fingerprint
+from running import Cli
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 EXPECTED = {
@@ -17,6 +18,7 @@ EXPECTED = {
     "fashion": ("release", 4, "product", 3.0, "first"),
     "beauty": ("release", 5, "product", 3.0, "first"),
     "ml-1m": ("release", 20, "movie", 2.0, "keep"),
+    "demo": ("demo", 10, "product", 3.0, "keep"),
     "tables": ("tables", 10, "book", 3.0, "keep"),
 }
 every_example = pytest.mark.parametrize("name", EXPECTED)
@@ -45,6 +47,9 @@ def test_real_data_are_named_through_the_environment(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = config(name, tmp_path, monkeypatch)
+    if name == "demo":
+        assert not found.data.path
+        return
     assert Path(found.data.path).is_relative_to(EXAMPLES if name == "tables" else tmp_path)
 
 
@@ -59,6 +64,18 @@ def test_it_is_commented_and_names_the_command(name: str) -> None:
 @every_example
 def test_its_files_are_found(name: str, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "tables":
-        pytest.skip("own data: there are none to find")
+        pytest.skip("own data: there are none to find; its columns have a test of their own")
     found = config(name, data_root, monkeypatch)
     assert fingerprint(found.data)
+
+
+def test_own_tables_under_the_named_columns_are_read(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "tables.toml").write_bytes((EXAMPLES / "tables.toml").read_bytes())
+    rows = [f"c{n},b{m},{1 + (n + m) % 5},2024-01-{1 + m:02d},good,{m}" for n in range(5) for m in range(4)]
+    (tmp_path / "interactions.csv").write_text("\n".join(["customer,isbn,stars,bought_at,comment,shelf", *rows]) + "\n")
+    books = [f"b{m},Book {m},House,{m}.50,crime|novel" for m in range(4)]
+    (tmp_path / "items.csv").write_text("\n".join(["isbn,title,publisher,price,genres", *books]) + "\n")
+    shown = cli("data", "check", tmp_path / "tables.toml")
+    assert shown.code == 0, shown.err
+    assert "2024-01-01 to 2024-01-04" in shown.out
+    assert "honest, strict, paper" in shown.out

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -45,25 +46,29 @@ def assert_same(folder: Path, straight: Path) -> None:
     assert not [name for name in expected if ended[name] != expected[name]]
 
 
-def wait_for(folder: Path, stage: str, process: multiprocessing.Process | subprocess.Popen[str]) -> bool:
-    """Until `stage` has begun; False where the process ended before."""
+def wait_for(folder: Path, stage: str, process: BaseProcess) -> bool:
+    """Until the process works in the run and `stage` has begun; False where it ended before."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
         try:
-            if json.loads((folder / "manifest.json").read_bytes())["stages"][stage]["status"] != "pending":
+            known = json.loads((folder / "manifest.json").read_bytes())["stages"]
+            mine = (folder / ".lock").read_text("ascii") == str(process.pid)
+            if mine and known.get(stage, {"status": "pending"})["status"] != "pending":
                 return True
-        except (FileNotFoundError, KeyError):
+        except FileNotFoundError:
             pass
-        ended = process.poll() if isinstance(process, subprocess.Popen) else process.exitcode
-        if ended is not None:
+        if process.exitcode is not None:
             return False
         time.sleep(0.001)
     raise AssertionError(f"{stage} did not begin within {DEADLINE} s")
 
 
-def finish(folder: Path, config: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reasoningrec", "run", "--run", str(folder), str(config)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
+def start(forks: ForkServerContext, folder: Path, config: Path) -> BaseProcess:
+    """The command in a child process; what it says goes to `said.txt` beside the run."""
+    arguments = ["run", "--run", str(folder), str(config)]
+    process = forks.Process(target=alone, args=(arguments, str(folder.with_name("said.txt"))))
+    process.start()
+    return process
 
 
 def test_killed_ten_times_it_ends_as_a_straight_run(
@@ -74,8 +79,7 @@ def test_killed_ten_times_it_ends_as_a_straight_run(
     seconds = {name: entry["seconds"] for name, entry in Run.read(small_run).times().items()}
     hit = []
     for stage in sorted(luck.sample(NAMES, KILLS), key=NAMES.index):
-        process = forks.Process(target=alone, args=(["run", "--run", str(folder), str(small_config)],))
-        process.start()
+        process = start(forks, folder, small_config)
         begun = wait_for(folder, stage, process)
         time.sleep(luck.random() * seconds[stage])
         if begun and process.is_alive():
@@ -84,7 +88,8 @@ def test_killed_ten_times_it_ends_as_a_straight_run(
         if process.exitcode == -signal.SIGKILL:
             hit.append(stage)
     assert len(hit) >= KILLS - 2, hit
-    ended = finish(folder, small_config)
+    command = [sys.executable, "-m", "reasoningrec", "run", "--run", str(folder), str(small_config)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
     assert ended.returncode == 0, ended.stderr
     assert_same(folder, small_run)
 
@@ -109,21 +114,23 @@ def test_killed_before_any_change_of_a_file_it_ends_as_a_straight_run(
     assert_same(folder, small_run)
 
 
-def test_interrupted_by_a_person_it_says_so_and_goes_on(tmp_path: Path, small_config: Path, small_run: Path) -> None:
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "reasoningrec", "run", "--run", str(folder), str(small_config)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert wait_for(folder, "train", process)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 130, err
-    assert not out
+def test_interrupted_by_a_person_it_says_so_and_goes_on(
+    forks: ForkServerContext, tmp_path: Path, small_config: Path, small_run: Path
+) -> None:
+    folder, said = tmp_path / "run", tmp_path / "said.txt"
+    process = start(forks, folder, small_config)
+    assert wait_for(folder, "train", process)
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join(DEADLINE)
+    err = said.read_text("utf-8")
+    assert process.exitcode == 130, err
     assert "interrupted in train; what is done is kept: the same command goes on from here" in err
     assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
-    ended = finish(folder, small_config)
-    assert ended.returncode == 0, ended.stderr
-    assert "train: goes on where it stopped" in ended.stderr
+    process = start(forks, folder, small_config)
+    process.join(DEADLINE)
+    assert process.exitcode == 0
+    assert "train: goes on where it stopped" in said.read_text("utf-8")
     assert_same(folder, small_run)
 
 

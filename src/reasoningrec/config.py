@@ -152,9 +152,9 @@ class PredictConfig(Section):
     explain: CountOrOff = 0
     """Test queries to explain, in id order; 0 = all."""
     max_new_tokens: Annotated[int, Field(ge=16, le=1024)] = 160
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.6
     """How freely the student chooses words; 0 = always the likeliest. Draws are seeded by the query's id."""
-    tries: Annotated[int, Field(ge=1, le=20)] = 4
+    tries: Annotated[int, Field(ge=1, le=20)] = 6
     """Texts the student may write until one passes every gate; then the rule writer stands in."""
 
 

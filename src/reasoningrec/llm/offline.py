@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from reasoningrec.llm import phrases, praise
 from reasoningrec.llm.client import ItemMaterial, Past, ReasonMaterial, Reply, Request, UserMaterial
@@ -133,31 +134,49 @@ def reasons_for(facts: Sequence[Fact], decision: bool, most: int) -> list[Fact]:
     return [fact for fact in speaking if abs(fact.weight) >= MINOR * abs(speaking[0].weight)][:most]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which lines a text cites: those that speak for the decision, strongest first, and one conceded, if any."""
+
+    reasons: tuple[Fact, ...]
+    conceded: Fact | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Citations in the order of the text; an item that a line names comes before that line."""
+        lines = (*self.reasons, *([self.conceded] if self.conceded else []))
+        named = ((fact.values.get("with"), fact.id) for fact in lines)
+        return tuple(id for pair in named for id in pair if isinstance(id, str))
+
+
+def plan(facts: Sequence[Fact], decision: bool, most: int) -> Plan:
+    """What to cite for `decision`, at most `most` different ids; no reasons where no line speaks for it."""
+    chosen: list[Fact] = []
+    for fact in reasons_for(facts, decision, most):
+        ids = Plan((*chosen, fact)).ids
+        if len(ids) == len(set(ids)) <= most:
+            chosen.append(fact)
+    against = [fact for fact in reasons_for(facts, not decision, 1) if "with" not in fact.values]
+    cited = Plan(tuple(chosen)).ids
+    conceded = against[0] if chosen and against and len(cited) < most and against[0].id not in cited else None
+    return Plan(tuple(chosen), conceded)
+
+
 def write_why(material: ReasonMaterial, choose: Chooser) -> str:
     """The reasons in words, strongest first, with a verdict that agrees with the label; shortened to `why_words`."""
-    label, most = material.label, material.max_reasons
-    usable = [fact for fact in material.case.evidence.facts if most > 1 or "with" not in fact.values]
-    chosen = reasons_for(usable, label, most)
+    label = material.label
+    planned = plan(material.case.evidence.facts, label, material.max_reasons)
     verdict = choose(phrases.VERDICTS[label]).format(word=material.item_word)
-    if not chosen:
+    if not planned.reasons:
         return _thin(material, verdict, choose)
-    bank = phrases.FOR if label else phrases.AGAINST
-    clauses: list[str] = []
-    cited: set[str] = set()
-    for fact in chosen:
-        ids = {fact.id, str(fact.values["with"])} if "with" in fact.values else {fact.id}
-        if len(cited | ids) <= most and not cited & ids:
-            clauses.append(_clause(fact, bank, choose))
-            cited |= ids
-    against = reasons_for(material.case.evidence.facts, not label, 1)
-    conceded = ""
-    if against and "with" not in against[0].values and len(cited) < most and against[0].id not in cited:
-        other = phrases.AGAINST if label else phrases.FOR
-        conceded = _clause(against[0], other, choose)
+    bank, other = (phrases.FOR, phrases.AGAINST) if label else (phrases.AGAINST, phrases.FOR)
+    clauses = [_clause(fact, bank, choose) for fact in planned.reasons]
+    conceded = _clause(planned.conceded, other, choose) if planned.conceded else ""
     text = _compose(clauses, verdict, conceded, choose)
-    while len(text.split()) > material.why_words and len(clauses) > 1:
-        clauses.pop()
-        text = _compose(clauses, verdict, "", choose)
+    while len(text.split()) > material.why_words and (conceded or len(clauses) > 1):
+        clauses = clauses if conceded else clauses[:-1]
+        conceded = ""
+        text = _compose(clauses, verdict, conceded, choose)
     return text
 
 

@@ -1,5 +1,5 @@
-"""The offline writer's words. Every clause is true of any fact of its kind and side, whatever the numbers: as weights are
-over a base, clauses compare with the usual and never say "most" or "few".
+"""The offline writer's words. Every clause is true of any fact of its kind and side, whatever the numbers: weights are
+over a base, so clauses compare with what is usual and leave "well" and "badly" to the reader.
 
 `FOR` and `AGAINST` hold clauses by kind of fact; `{id}` is the citation, the other names are the fact's `values`. They
 start in lower case, so that they can stand anywhere in a sentence.
@@ -37,7 +37,7 @@ FOR: Bank = {
         "{which} has served you better than most, with {liked} of {n} liked {id}",
         "your record with {which} is {liked} of {n} liked {id}",
         "it comes from {which}, where you liked {liked} of {n} {id}",
-        "you get along with {which} better than with others: {liked} of {n} liked {id}",
+        "you get along with {which} better than with the rest: {liked} of {n} liked {id}",
     ),
     "own-category": (
         "you liked {liked} of {n} in {which} {id}",
@@ -111,7 +111,7 @@ AGAINST: Bank = {
         "{which} has served you worse than most, with {liked} of {n} liked {id}",
         "your record with {which} is below your average, {liked} of {n} liked {id}",
         "it comes from {which}, where you liked {liked} of {n} {id}",
-        "you get along with {which} less than with others: {liked} of {n} liked {id}",
+        "you get along with {which} less than with the rest: {liked} of {n} liked {id}",
     ),
     "own-category": (
         "in {which} you have liked {liked} of {n} {id}",

@@ -26,11 +26,13 @@ from reasoningrec import prompts
 from reasoningrec.config import TrainConfig
 from reasoningrec.errors import RunError
 from reasoningrec.student.encode import CITATIONS, DECISIONS, PROMPT, decision_ids
+from reasoningrec.student.phrasing import Wording
 from reasoningrec.student.shorthand import SLOTS
 
 END: Final = "<|end|>"
 PAD: Final = "<|pad|>"
 CARD: Final = "card.json"
+TEXTS: Final = "texts.json"
 WEIGHTS: Final = "model.safetensors"
 FORMAT: Final = 1
 """Raised when the stored form changes; other formats are refused."""
@@ -72,6 +74,8 @@ class Student:
     tokenizer: PreTrainedTokenizerFast
     config: TrainConfig
     card: Card
+    texts: tuple[Wording, ...] = ()
+    """The texts it learned from; what it writes stays within their wording (see `phrasing`). Empty: it is free."""
 
     @classmethod
     def open(cls, folder: Path) -> Student:
@@ -104,6 +108,8 @@ def save(student: Student, folder: Path) -> None:
     weights = {name: weight.detach() for name, weight in student.model.named_parameters()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     student.tokenizer.save_pretrained(folder)
+    texts = [[text.label, text.cites, text.tokens] for text in student.texts]
+    (folder / TEXTS).write_text(json.dumps(texts, separators=(",", ":")) + "\n", "utf-8")
     fresh = folder / f"{CARD}.new"
     fresh.write_text(json.dumps(dataclasses.asdict(student.card), indent=2, sort_keys=True) + "\n", "utf-8")
     fresh.replace(folder / CARD)
@@ -122,6 +128,8 @@ def load(folder: Path) -> Student:
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         model = _read_model(folder)
+        rows = json.loads((folder / TEXTS).read_text("utf-8"))
+        texts = tuple(Wording(label, tuple(cites), tuple(tokens)) for label, cites, tokens in rows)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise RunError(f"{folder}: the student is damaged: {error}", hint=hint) from None
     if tokenizer_digest(tokenizer) != card.tokenizer:
@@ -129,7 +137,7 @@ def load(folder: Path) -> Student:
     if model.get_input_embeddings().num_embeddings != len(tokenizer):
         raise RunError(f"{folder}: the model and its tokenizer have different vocabularies", hint=hint)
     decision_ids(tokenizer)
-    return Student(model.eval(), tokenizer, TrainConfig.model_validate(dict(card.train)), card)
+    return Student(model.eval(), tokenizer, TrainConfig.model_validate(dict(card.train)), card, texts)
 
 
 def card_of(

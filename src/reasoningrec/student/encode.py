@@ -5,6 +5,7 @@ the target, its description and its own facts, then which facts weigh most, and 
 is the decision, " Yes" or " No", and, where there is a rationale, the text after it:
 
     Prediction: Yes
+    Cites: [H2] [U1]
     Why: You liked [H2] ...
     Taste: ...<|end|>
 
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from reasoningrec import prompts
 from reasoningrec.errors import StudentError
 from reasoningrec.records import Case, Fact, Rationale
+from reasoningrec.student.phrasing import Wording, kinds
 from reasoningrec.student.shorthand import CITATION, Shorthand, leanings
 
 PROMPT: Final = "recommend"
@@ -34,6 +36,7 @@ CITATIONS: Final = (
 CUE: Final = "\nPrediction:"
 DECISIONS: Final = (" No", " Yes")
 """Indexed by the label."""
+PLAN: Final = "\nCites:"
 WHY: Final = "\nWhy:"
 TASTE: Final = "\nTaste:"
 STRENGTHS: Final = ((1.4, "very strongly "), (0.7, "strongly "), (0.25, ""), (0.05, "slightly "))
@@ -255,7 +258,7 @@ def decision_ids(tokenizer: Tokenizer) -> tuple[int, int]:
     """
     no, yes = (continuation(word, tokenizer) for word in DECISIONS)
     for word, ids in zip(DECISIONS, (no, yes), strict=True):
-        if len(ids) != 1 or continuation(word + WHY, tokenizer)[:1] != ids:
+        if len(ids) != 1 or continuation(word + PLAN, tokenizer)[:1] != ids:
             raise StudentError(
                 f"the tokenizer writes {word!r} after {CUE!r} as {len(ids)} tokens, or differently before text",
                 hint="A base is needed whose tokenizer has one token for each decision.",
@@ -275,7 +278,50 @@ def reasons_text(rationale: Rationale, case: Case) -> str:
     """What follows the decision, in short form, without the end token."""
     short = Shorthand.of(case)
     why, taste = (short.compact(_clean(part)) for part in (rationale.why, rationale.taste))
-    return f"{WHY} {why}{TASTE} {taste}"
+    return f"{plan_text(*plan_of(rationale, case))}{WHY} {why}{TASTE} {taste}"
+
+
+class CitationPlan(NamedTuple):
+    """Ids to cite in order, and the one to concede at the end ("" = none)."""
+
+    reasons: tuple[str, ...]
+    conceded: str = ""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return (*self.reasons, *filter(None, [self.conceded]))
+
+    def kinds(self, case: Case) -> tuple[str, ...]:
+        """The kind of each (see `phrasing.kinds`)."""
+        named = {fact.id: str(fact.values["with"]) for fact in case.evidence.facts if "with" in fact.values}
+        return kinds(self.ids, self.conceded, named)
+
+
+def plan_of(rationale: Rationale, case: Case) -> CitationPlan:
+    """What a rationale cites; the last is conceded where it speaks against the label."""
+    cited = rationale.citations
+    against = {fact.id for fact in case.evidence.facts if fact.weight and (fact.weight < 0) is rationale.label}
+    named = {str(fact.values["with"]) for fact in case.evidence.facts if "with" in fact.values}
+    if len(cited) > 1 and cited[-1] in against - named:
+        return CitationPlan(cited[:-1], cited[-1])
+    return CitationPlan(cited)
+
+
+def wording(row: TrainingRow, tokenizer: Tokenizer) -> Wording:
+    """A row's rationale as `Phrasing` learns it."""
+    assert row.rationale is not None
+    planned = plan_of(row.rationale, row.case)
+    opening = continuation(DECISIONS[row.label] + plan_text(*planned) + WHY, tokenizer)
+    whole = continuation(
+        f"{DECISIONS[row.label]}{reasons_text(row.rationale, row.case)}{tokenizer.eos_token}", tokenizer
+    )
+    return Wording(row.label, planned.kinds(row.case), whole[len(opening) :])
+
+
+def plan_text(reasons: Sequence[str], conceded: str = "") -> str:
+    """What a text will cite, said before it, so that the words for a line can be chosen before its id comes."""
+    return PLAN + "".join(f" [{id_}]" for id_ in reasons) + (f" but [{conceded}]" if conceded else "")
 
 
 def parse_reasons(text: str, case: Case) -> tuple[str, str] | None:

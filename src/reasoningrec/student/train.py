@@ -36,7 +36,15 @@ from sklearn.metrics import log_loss, roc_auc_score
 from reasoningrec.config import TrainConfig
 from reasoningrec.errors import RunError, StudentError
 from reasoningrec.student import bases
-from reasoningrec.student.encode import TokenRow, TrainingRow, decision_ids, encode_prompt, encode_row, row_text
+from reasoningrec.student.encode import (
+    TokenRow,
+    TrainingRow,
+    decision_ids,
+    encode_prompt,
+    encode_row,
+    row_text,
+    wording,
+)
 from reasoningrec.student.score import batches, pad, probabilities
 
 LOG: Final = "train_log.jsonl"
@@ -128,7 +136,9 @@ def train(
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "vocabulary": len(tokenizer),
     }
-    student = bases.Student(model.eval(), tokenizer, config, bases.card_of(tokenizer, config, data, metrics))
+    known = tuple(wording(row, tokenizer) for row in examples if row.rationale)
+    card = bases.card_of(tokenizer, config, data, metrics)
+    student = bases.Student(model.eval(), tokenizer, config, card, known)
     bases.save(student, run.folder)
     loop.forget()
     return TrainingResult(student, tuple(state.log))

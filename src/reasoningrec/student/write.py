@@ -1,8 +1,8 @@
 """Explanations: batched decoding after a decision that is already made.
 
-The decision (of the fused model, which may differ from the student's own) and "Why:" are forced; from there the
-likeliest token is taken. Only ids whose line stands in the prompt can be cited, no more than `max_reasons` of them, and
-first one that does not speak against the decision. A value can be written only where a citable fact has it.
+The decision (of the fused model, which may differ from the student's own), the lines to cite and "Why:" are forced;
+what is cited are the lines that weigh most for the decision, strongest first, so a text rests on what decided. From
+there the student writes. Only the next id of the plan can be cited, and a value only be written where that line has it.
 """
 
 # Names end in their axes: B rows, T tokens so far, V vocabulary, H hidden, K keys in the cache.
@@ -18,17 +18,21 @@ from typing import Any, Final
 import torch
 from transformers import DynamicCache
 
+from reasoningrec.llm.offline import Plan, plan
 from reasoningrec.records import Case
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import (
     CITATIONS,
     DECISIONS,
     WHY,
+    CitationPlan,
     Prompt,
     continuation,
     encode_prompt,
     parse_reasons,
+    plan_text,
 )
+from reasoningrec.student.phrasing import Phrasing
 from reasoningrec.student.score import Done, batches, pad
 from reasoningrec.student.shorthand import AHEAD, BAD, BEHIND, CITATION, GOOD, SLOTS, Shorthand
 
@@ -95,14 +99,19 @@ def write(
     """
     tokenizer = student.tokenizer
     prompts = [encode_prompt(case, tokenizer, student.config.max_tokens) for case in cases]
+    plans = [
+        _plan(case, prompt, decision, limits.max_reasons)
+        for case, prompt, decision in zip(cases, prompts, decisions, strict=True)
+    ]
     opened = [
-        prompt.tokens + continuation(DECISIONS[decision] + WHY, tokenizer)
-        for prompt, decision in zip(prompts, decisions, strict=True)
+        prompt.tokens + continuation(DECISIONS[decision] + plan_text(*plan) + WHY, tokenizer)
+        for prompt, decision, plan in zip(prompts, decisions, plans, strict=True)
     ]
     vocabulary = _Vocabulary.of(tokenizer)
+    phrasing = Phrasing(student.texts, vocabulary.cites) if student.texts else None
     found: dict[int, list[int]] = {}
     for batch in batches([len(tokens) for tokens in opened], limits.batch_tokens):
-        texts = [_Text(prompts[n], cases[n], decisions[n], limits.max_reasons) for n in batch]
+        texts = [_Text(cases[n], decisions[n], plans[n], phrasing) for n in batch]
         rules = _Rules(vocabulary, texts, student.model.device)
         seeds = [f"{cases[n].query.id}/{attempt}" for n in batch]
         choice = _Choice(limits.temperature, seeds)
@@ -114,6 +123,20 @@ def write(
         _draft(case, decision, found[n], student)
         for n, (case, decision) in enumerate(zip(cases, decisions, strict=True))
     ]
+
+
+def _plan(case: Case, prompt: Prompt, decision: bool, most: int) -> CitationPlan:
+    """What the text cites: the lines of the prompt that weigh most for the decision, strongest first.
+
+    Where none speaks for it, the line that speaks least against it.
+    """
+    shown = [fact for fact in case.evidence.facts if fact.id in prompt.citable]
+    shown = [fact for fact in shown if "with" not in fact.values or fact.values["with"] in prompt.citable]
+    chosen = plan(shown, decision, most)
+    if not chosen.reasons:
+        rest = [fact for fact in shown if fact.kind not in ("target", "history")] or shown
+        return CitationPlan((min(rest, key=lambda fact: (abs(fact.weight), fact.id)).id,))
+    return CitationPlan(Plan(chosen.reasons).ids, chosen.conceded.id if chosen.conceded else "")
 
 
 def _draft(case: Case, decision: bool, tokens: list[int], student: Student) -> Draft:
@@ -146,43 +169,39 @@ class _Vocabulary:
 
 
 class _Text:
-    """What one text may cite and fill in next."""
+    """What one text may cite and fill in next: the lines of its plan in their order, and their values."""
 
-    def __init__(self, prompt: Prompt, case: Case, decision: bool, max_reasons: int) -> None:
-        self.short, self.max_reasons = Shorthand.of(case), max_reasons
-        self.citable = prompt.citable
-        side = 1 if decision else -1
-        self.against = {fact.id for fact in case.evidence.facts if side * fact.weight < 0}
-        named = {str(fact.values["with"]) for fact in case.evidence.facts if "with" in fact.values} & self.against
-        self.openers = (prompt.citable - self.against) or prompt.citable
-        if self.openers.isdisjoint(self.against):  # an item that a line names is no reason of its own
-            self.against -= named
-            self.openers |= named & prompt.citable
+    def __init__(self, case: Case, decision: bool, plan: CitationPlan, phrasing: Phrasing | None) -> None:
+        self.short, self.plan, self.kinds = Shorthand.of(case), plan.ids, plan.kinds(case)
+        self.decision, self.phrasing = decision, phrasing
         self.used: list[str] = []
+        self.tokens: list[int] = []
         self.pending: set[str] = set()
-        """Slots written since the fact was last cited that they will be filled from."""
+        """Slots written since the last citation that they will be filled from."""
 
     def may_cite(self, id_: str) -> bool:
-        """Whether `id_` stands in the prompt, can fill what is pending, and is neither cited yet nor a reason too many.
-
-        The first citation must not speak against the decision where there is another; of the rest, one may.
-        """
-        known = id_ in (self.citable if self.used else self.openers)
-        left = self.max_reasons - len(self.used) - 1
+        """Whether `id_` comes next in the plan and can fill what is pending."""
         bears = self.short.bears(id_)
-        fills = self.pending <= bears or (not bears and left > 0)
-        conceded = not self.openers & self.against and self.against.intersection(self.used)
-        return known and id_ not in self.used and fills and left >= 0 and not (conceded and id_ in self.against)
+        return self.plan[len(self.used) :][:1] == (id_,) and (self.pending <= bears or not bears)
 
     def may_fill(self, slot: str) -> bool:
-        """Whether a value for `slot` is there, or will be with some citation that is still allowed."""
+        """Whether a value for `slot` is there, or will be with the next citation that has values."""
         if slot in NAMES:
             return slot in self.short.names
         key = slot.lower()
         if key == BEHIND:
             return bool(self.used) and BEHIND in self.short.values.get(self.used[-1], ())
-        wanted = self.pending | {key}
-        return any(wanted <= self.short.bears(id_) and self.may_cite(id_) for id_ in self.citable)
+        coming = next(
+            (self.short.bears(id_) for id_ in self.plan[len(self.used) :] if self.short.bears(id_)), frozenset()
+        )
+        return self.pending | {key} <= coming
+
+    def attested(self) -> list[int] | None:
+        """Tokens that may come next by the wording of the texts the student learned from; None = any."""
+        if self.phrasing is None:
+            return None
+        kind = self.kinds[len(self.used)] if len(self.used) < len(self.kinds) else ""
+        return sorted(self.phrasing.after(self.decision, kind, self.tokens))
 
     def note_citation(self, id_: str) -> None:
         """`id_` has been cited."""
@@ -212,11 +231,18 @@ class _Rules:
         """`logits_BV` of the rows `alive` with what they may not write barred, in place."""
         logits_BV[:, self.vocabulary.barred] = BARRED
         logits_BV[:, self.tokens] += torch.where(self.allowed_BN[alive], 0.0, BARRED)
+        for place, row in enumerate(alive):
+            attested = self.texts[row].attested()
+            if attested and not logits_BV[place, attested].isneginf().all():
+                kept = logits_BV[place, attested]
+                logits_BV[place] = BARRED
+                logits_BV[place, attested] = kept
         return logits_BV
 
     def note(self, row: int, token: int) -> None:
         """Row `row` has written `token`."""
         text = self.texts[row]
+        text.tokens.append(token)
         if token in self.vocabulary.cites:
             text.note_citation(self.vocabulary.cites[token])
         elif token in self.vocabulary.slots:

@@ -9,6 +9,7 @@ from reasoningrec.config import ReasonConfig
 from reasoningrec.llm.offline import SPEAKS
 from reasoningrec.llm.stance import stance
 from reasoningrec.records import Evidence, Explanation, Fact, Rationale, Verdict
+from reasoningrec.teacher import claims
 from reasoningrec.teacher.answers import CITATION, citations
 
 GATES: Mapping[str, str] = {
@@ -20,6 +21,7 @@ GATES: Mapping[str, str] = {
     "support": "the first cited line speaks for the decision, and at most one of the others against it",
     "titles": "a quoted title stands before the id of the item that has it",
     "numbers": "every number stands in a line cited in the same sentence",
+    "claims": "what is said beside a citation fits the cited line (see `teacher.claims`)",
     "leak": "nothing hints that the answer was known, and no stars are named",
 }
 LIMITS = {"taste_words", "why_words", "max_reasons"}
@@ -54,6 +56,7 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
         "support": _supports(cited, decision, facts),
         "titles": _titles_hold(text.why, facts),
         "numbers": _numbers_hold(text.why, facts),
+        "claims": claims.hold(text.why, facts),
         "leak": LEAKS.search(QUOTED.sub("", text.why)) is None,
     }
     return Verdict(text.query_id, tuple(gate for gate in GATES if not passed[gate]))

@@ -1,0 +1,67 @@
+"""Whether what a text says beside a citation is what the cited line says: by rule, clause by clause.
+
+A clause runs from the last citation, or the last cut between clauses, to the citation it ends in. It may not say
+"below the usual" of a line that speaks for the item, nor the reverse; speak of others where the line is about the
+person; or name the brand, category or price band of another line. Wording outside the lexicon is not judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from reasoningrec.records import Fact
+from reasoningrec.teacher.answers import CITATION
+
+CLEAR = 0.05
+"""Nats from which a line takes a side."""
+WELL = re.compile(
+    r"\b(?:above the (?:usual|average)|more (?:often )?than (?:usual|people)|easier to please|easy to win over|"
+    r"better than|kinder|(?<!not )on its side|fond of|(?<!less )pleased with|happiest|(?<!not )served you well|"
+    r"works for you|(?<!not )get along|were kind|gone well|stands well|better mood|go down well)\b",
+    re.IGNORECASE,
+)
+BADLY = re.compile(
+    r"\b(?:below (?:the (?:usual|average)|your average)|(?:less|fewer) (?:often )?than (?:usual|people)|"
+    r"harder to (?:please|win)|"
+    r"worse than|stricter|cool(?:er)? on it|had their doubts|let (?:you|it) down|left you cold|not on its side|"
+    r"works less well|not served|do not get along|more critical|were harsh|gone badly|less well|less pleased|"
+    r"few things win)\b",
+    re.IGNORECASE,
+)
+OTHERS = re.compile(r"(?<!at )\bothers\b|\bpeople who\b|\bthe crowd\b|\bthose who\b|\d people\b", re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
+_CUT = re.compile(r"[.!?:;] |\bbecause\b|\bbut\b")
+
+
+def hold(why: str, facts: Mapping[str, Fact]) -> bool:
+    """Whether every clause of `why` fits the line it cites."""
+    return all(_fits(clause, facts[id], facts) for clause, id in _clauses(why, facts) if id in facts)
+
+
+def _clauses(why: str, facts: Mapping[str, Fact]) -> Iterator[tuple[str, str]]:
+    """(clause, id it ends in); an item named within another line's clause ("of 5 who liked [H2] ... [C2]") has none.
+
+    What an item shares with the target (", also by Alder") is said behind its citation: it belongs to no later clause.
+    """
+    plain = _QUOTED.sub("", why)
+    for shared in sorted({str(fact.values.get("shared", "")) for fact in facts.values()} - {""}, key=len, reverse=True):
+        plain = plain.replace(f", {shared}", "")
+    start = 0
+    for match in CITATION.finditer(plain):
+        if match[1].startswith("H") and re.match(r"[^.!?\[]*\[C2\]", plain[match.end() :]):
+            continue
+        yield _CUT.split(plain[start : match.start()])[-1], match[1]
+        start = match.end()
+
+
+def _fits(clause: str, fact: Fact, facts: Mapping[str, Fact]) -> bool:
+    if fact.weight >= CLEAR and BADLY.search(clause):
+        return False
+    if fact.weight <= -CLEAR and WELL.search(clause) and not BADLY.search(clause):
+        return False
+    if OTHERS.search(clause) and not fact.id.startswith("C"):
+        return False
+    own = str(fact.values.get("which", ""))
+    names = {str(other.values["which"]) for other in facts.values() if "which" in other.values} - {own}
+    return not any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", clause, re.IGNORECASE) for name in names)
