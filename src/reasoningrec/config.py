@@ -21,12 +21,15 @@ Protocol = Literal["honest", "strict", "paper"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 CountOrOff = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
 class Section(BaseModel):
     """Frozen, no unknown keys, and no silent conversion between types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Columns(Section):
@@ -68,7 +71,7 @@ class DataConfig(Section):
     given_texts: bool = False
     """`release`: read the authors' LLM-written descriptions and profiles. Needs protocol = "paper": they leak."""
     columns: Columns = Columns()
-    seed: int = 7
+    seed: Seed = 7
     """`demo` only: seed of the made shop."""
     users: Annotated[int, Field(ge=60, le=20000)] = 400
     """`demo` only."""
@@ -180,7 +183,7 @@ class Config(Section):
     item_word: Annotated[str, Field(min_length=1, max_length=30)] = "item"
     """What one calls an item: movie, product, book."""
     protocol: Protocol = "honest"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     threads: CountOrOff = 0
     """CPU threads of the student; 0 = all cores."""
     data: DataConfig
@@ -214,6 +217,8 @@ def read(path: Path, **overrides: object) -> Config:
         raise ConfigError(f"{path}: is a folder, not a configuration file") from None
     except PermissionError:
         raise ConfigError(f"{path}: may not be read", hint="Check the file's permissions.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except tomllib.TOMLDecodeError as error:
@@ -276,6 +281,8 @@ def _explain(path: Path, detail: Any) -> str:
 def _place(value: str, key: str, path: Path) -> str:
     if not value:
         return ""
+    if "\0" in value:
+        raise ConfigError(f"{path}: data.{key}: {value!r} is no path: it holds a zero byte")
 
     def variable(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
@@ -285,5 +292,8 @@ def _place(value: str, key: str, path: Path) -> str:
             )
         return os.environ[match[1]]
 
-    place = Path(re.sub(r"\$\{(\w+)\}", variable, value)).expanduser()
-    return str(place if place.is_absolute() else (path.parent / place).resolve())
+    try:
+        place = Path(re.sub(r"\$\{(\w+)\}", variable, value)).expanduser()
+        return str(place if place.is_absolute() else (path.parent / place).resolve())
+    except RuntimeError as error:  # "~somebody" who has no home
+        raise ConfigError(f"{path}: data.{key}: {value!r} is no path: {error}") from None

@@ -189,3 +189,10 @@ def test_shared_lines_are_the_same_for_every_target_of_a_moment() -> None:
     ]
     assert set(shared[0]) == {"H1", "H2", "H3", "U1", "U2", "U7"}
     assert shared[0] == shared[1] == shared[2]
+
+
+def test_one_person_alone_is_no_crowd() -> None:
+    """What those who share a reaction did is said from two people on."""
+    alone = [row for row in ROWS if row.user != "c"]
+    assert "C2" in told(ROWS, "test/a/000003")
+    assert "C2" not in told(alone, "test/a/000003")

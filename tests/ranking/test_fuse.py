@@ -138,7 +138,7 @@ def test_one_class_alone() -> None:
 
 def test_the_formula() -> None:
     model = fused(student(1.0))
-    stack = Stack(0.3, 0.8, 0.5, 0.1, 1.0)
+    stack = Stack(0.3, 0.8, 0.5, 0.1, 1.0, 1.0)
     p = dataclasses.replace(model, stack=stack)(NUMBERS, np.full(LABELS.size, 0.6))
     z = 0.3 + 0.8 * (model.linear(NUMBERS) + model.trees(NUMBERS)) / 2 + 0.5 * np.log(0.6 / 0.4)
     assert p == pytest.approx(1 / (1 + np.exp(-z)))

@@ -60,6 +60,8 @@ def test_good_texts_pass(why: str, decision: bool) -> None:
         ("numbers", "You liked 9 of 21 [U1], so you will like it."),
         ("numbers", "You liked 18 of 21 [U3], so you will like it."),
         ("numbers", "You will like it [U1]. You liked 18 of 21."),
+        ("claims", "At 18 of 21 you are harder to please than most [U1]. You will like it."),
+        ("claims", "18 of 21 others liked it [U1]. You will like it."),
         ("leak", "We know that you liked [H1], so you will like it."),
         ("leak", "You rated it highly [H1], so you will like it."),
         ("leak", "You gave five stars to [H1], so you will like it."),

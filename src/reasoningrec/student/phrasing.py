@@ -13,6 +13,8 @@ from typing import Final, TypeAlias
 
 ORDER: Final = 4
 """Tokens before a place that describe it."""
+START: Final = -1
+"""Stands before a text's first token."""
 Place: TypeAlias = tuple[bool, str, tuple[int, ...]]
 
 
@@ -53,17 +55,17 @@ class Phrasing:
             self._learn(text)
 
     def _learn(self, text: Wording) -> None:
-        tokens = [self._same.get(token, token) for token in text.tokens]
+        tokens = [START, *(self._same.get(token, token) for token in text.tokens)]
         cited = 0
-        for at, token in enumerate(tokens):
+        for at, token in enumerate(tokens[1:], 1):
             kind = text.cites[cited] if cited < len(text.cites) else ""
             for order in range(min(at, ORDER) + 1):
                 self._next.setdefault((text.label, kind, tuple(tokens[at - order : at])), set()).add(token)
-            cited += text.tokens[at] in self._citations
+            cited += text.tokens[at - 1] in self._citations
 
     def after(self, label: bool, kind: str, tokens: Sequence[int]) -> frozenset[int]:
         """Attested next tokens; every history item's where one is. Empty where nothing was learned for this kind."""
-        near = tuple(self._same.get(token, token) for token in tokens[-ORDER:])
+        near = tuple(self._same.get(token, token) for token in (START, *tokens)[-ORDER:])
         for start in range(len(near) + 1):
             found = self._next.get((label, kind, near[start:]))
             if found:

@@ -13,7 +13,7 @@ from reasoningrec.teacher import claims
 from reasoningrec.teacher.answers import CITATION, citations
 
 GATES: Mapping[str, str] = {
-    "form": "taste and why are there, and why ends a sentence",
+    "form": "taste and why are there, why ends a sentence, and no sentence is a bare citation",
     "length": "taste and why keep to their words",
     "stance": "the text takes the side of the decision",
     "citations": "at least one id is cited, at most `max_reasons`, and every cited id stands in the evidence",
@@ -32,6 +32,7 @@ LEAKS = re.compile(
     re.IGNORECASE,
 )
 QUOTED = re.compile(r'"([^"]*)"\s*(?:\[(T|[HUC][1-9]\d{0,2})\])?')
+BARE = re.compile(r"(?:^|[.!?]\s)\s*\[[A-Z]\d*\]\s*[.!?]")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -48,7 +49,7 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
     facts = evidence.by_id()
     cited = citations(text.why)
     passed = {
-        "form": bool(text.taste and text.why) and text.why.rstrip().endswith((".", "!")),
+        "form": _is_formed(text),
         "length": len(text.taste.split()) <= limits.taste_words and len(text.why.split()) <= limits.why_words,
         "stance": claimed is decision and stance(text.why) is decision,
         "citations": 1 <= len(cited) <= limits.max_reasons and all(id in facts for id in cited),
@@ -60,6 +61,11 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
         "leak": LEAKS.search(QUOTED.sub("", text.why)) is None,
     }
     return Verdict(text.query_id, tuple(gate for gate in GATES if not passed[gate]))
+
+
+def _is_formed(text: Rationale | Explanation) -> bool:
+    whole = bool(text.taste and text.why) and text.why.rstrip().endswith((".", "!"))
+    return whole and BARE.search(text.why) is None
 
 
 def _supports(cited: Sequence[str], decision: bool, facts: Mapping[str, Fact]) -> bool:

@@ -1,0 +1,51 @@
+"""What is said beside a citation fits the cited line."""
+
+from __future__ import annotations
+
+import pytest
+
+from reasoningrec.records import Fact
+from reasoningrec.teacher import claims
+
+FACTS = {
+    "H1": Fact("H1", "history", '"Old Lamp": liked', 0.4, {"title": "Old Lamp", "liked": True}),
+    "U1": Fact("U1", "user-share", "liked 2 of 9", -0.6, {"n": 9, "liked": 2, "usual": 60}),
+    "U3": Fact("U3", "own-brand", "has liked 3 of 3 by Acme", 0.7, {"n": 3, "liked": 3, "which": "Acme"}),
+    "U4": Fact("U4", "own-category", "has liked 1 of 4 in wireless", -0.5, {"n": 4, "liked": 1, "which": "wireless"}),
+    "C1": Fact("C1", "item-share", "9 of 10 others liked it", 0.9, {"n": 10, "liked": 9, "usual": 60}),
+    "C2": Fact("C2", "co-liked", "of 3 who also liked [H1], 0 liked this one", -0.4, {"n": 3, "liked": 0, "with": "H1"}),
+}
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "You liked 3 of 3 by Acme [U3], so it should suit you.",
+        "9 of 10 others liked it, above the usual 60 % [C1].",
+        "You will not enjoy it: you have liked 2 of 9, below the usual 60 % [U1].",
+        'Of 3 people who also liked "Old Lamp" [H1], 0 liked this one, fewer than usual [C2].',
+        "In wireless you have liked 1 of 4 [U4].",
+    ],
+)
+def test_what_fits_holds(why: str) -> None:
+    assert claims.hold(why, FACTS)
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "9 of 10 others liked it, below the usual 60 % [C1].",
+        "You liked 2 of 9, above the usual 60 % [U1].",
+        "3 of 3 others liked it [U3].",
+        "You liked 3 of 3 in wireless [U3].",
+        "In Acme you have liked 1 of 4 [U4].",
+        "The crowd is not on its side [C1].",
+    ],
+)
+def test_what_contradicts_the_line_does_not(why: str) -> None:
+    assert not claims.hold(why, FACTS)
+
+
+def test_a_word_inside_another_is_no_cue() -> None:
+    fact = Fact("U4", "own-category", "has liked 4 of 4 in wireless", 0.9, {"n": 4, "liked": 4, "which": "wireless"})
+    assert claims.hold("4 of the 4 you tried in wireless pleased you [U4].", {"U4": fact})
