@@ -22,6 +22,7 @@ from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TrainingRow
 from reasoningrec.student.score import score, use_threads
 from reasoningrec.student.train import TrainingRun, train
+from reasoningrec.teacher import verify
 
 CHUNK = 256
 """Queries scored or explained as one unit: the same batches, so the same figures, after a resume as without one."""
@@ -54,7 +55,9 @@ def train_student(desk: Desk) -> Outcome:
 def predict_fields(space: Workspace) -> dict[str, Json]:
     """How answers are given."""
     settings = space.config.predict.model_dump(mode="json")
-    return {**settings, "seed": space.config.seed, "max_reasons": space.config.reason.max_reasons}
+    gates: list[Json] = list(verify.GATES.values())
+    more = {"seed": space.config.seed, "max_reasons": space.config.reason.max_reasons, "gates": gates}
+    return {**settings, **more, "stack_penalty": fuse.STACK_PENALTY}
 
 
 def predict(desk: Desk) -> Outcome:
