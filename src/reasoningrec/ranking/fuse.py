@@ -23,8 +23,9 @@ from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.data.timeline import Bools, Floats
 
 STACK_PENALTY: Final = 100.0
-"""Ridge, in nats, that draws the coefficients towards (evidence 1, student 0). It is strong because valid has chosen the
-student's epoch already, and so flatters it: the student has to earn its weight on many rows (docs/experiments.md)."""
+"""Ridge, in nats, that draws the coefficients towards (evidence 1, student 0). It is strong because valid has chosen
+the student's epoch already, and so flatters it: the student has to earn its weight on many rows (see
+docs/experiments.md)."""
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,19 @@
 
 A place in a text is described by its side (Yes or No), the kind of line it will cite next, whether that line is
 conceded, and the tokens before it. A next token is attested there when some text the student learned from goes on so
-after the same `ORDER` tokens; where none has them, after fewer. Choosing among attested tokens is the model's.
+after the same `ORDER` tokens; where none does, after fewer, down to `LEAST`. Choosing among them is the model's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 ORDER: Final = 4
 """Tokens before a place that describe it."""
+LEAST: Final = 2
+"""Tokens before a place that must be known, from the second token on."""
 START: Final = -1
 """Stands before a text's first token."""
 Place: TypeAlias = tuple[bool, str, tuple[int, ...]]
@@ -63,11 +65,9 @@ class Phrasing:
                 self._next.setdefault((text.label, kind, tuple(tokens[at - order : at])), set()).add(token)
             cited += text.tokens[at - 1] in self._citations
 
-    def after(self, label: bool, kind: str, tokens: Sequence[int]) -> frozenset[int]:
-        """Attested next tokens; every history item's where one is. Empty where nothing was learned for this kind."""
+    def after(self, label: bool, kind: str, tokens: Sequence[int]) -> Iterator[frozenset[int]]:
+        """Attested next tokens, for ever fewer tokens before the place; every history item's where one is attested."""
         near = tuple(self._same.get(token, token) for token in (START, *tokens)[-ORDER:])
-        for start in range(len(near) + 1):
-            found = self._next.get((label, kind, near[start:]))
-            if found:
-                return frozenset(found) | (self._items if found & self._items else frozenset())
-        return frozenset()
+        for start in range(max(1, len(near) - LEAST + 1)):
+            found = self._next.get((label, kind, near[start:]), set())
+            yield frozenset(found) | (self._items if found & self._items else frozenset())

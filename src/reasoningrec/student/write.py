@@ -11,7 +11,7 @@ there the student writes. Only the next id of the plan can be cited, and a value
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -196,12 +196,10 @@ class _Text:
         )
         return self.pending | {key} <= coming
 
-    def attested(self) -> list[int] | None:
-        """Tokens that may come next by the wording of the texts the student learned from; None = any."""
-        if self.phrasing is None:
-            return None
+    def attested(self) -> Iterator[frozenset[int]]:
+        """Tokens that may come next by the wording of the texts the student learned from, the best attested first."""
         kind = self.kinds[len(self.used)] if len(self.used) < len(self.kinds) else ""
-        return sorted(self.phrasing.after(self.decision, kind, self.tokens))
+        return self.phrasing.after(self.decision, kind, self.tokens) if self.phrasing else iter(())
 
     def note_citation(self, id_: str) -> None:
         """`id_` has been cited."""
@@ -232,12 +230,21 @@ class _Rules:
         logits_BV[:, self.vocabulary.barred] = BARRED
         logits_BV[:, self.tokens] += torch.where(self.allowed_BN[alive], 0.0, BARRED)
         for place, row in enumerate(alive):
-            attested = self.texts[row].attested()
-            if attested and not logits_BV[place, attested].isneginf().all():
-                kept = logits_BV[place, attested]
-                logits_BV[place] = BARRED
-                logits_BV[place, attested] = kept
+            if self.texts[row].phrasing:
+                self._hold(logits_BV[place], self.texts[row])
         return logits_BV
+
+    def _hold(self, logits_V: torch.Tensor, text: _Text) -> None:
+        """Bar all but the best attested tokens that may be written; where there is none, the text ends here."""
+        for attested in text.attested():
+            index = sorted(attested)
+            if index and not logits_V[index].isneginf().all():
+                kept = logits_V[index]
+                logits_V[:] = BARRED
+                logits_V[index] = kept
+                return
+        logits_V[:] = BARRED
+        logits_V[self.vocabulary.end] = 0.0
 
     def note(self, row: int, token: int) -> None:
         """Row `row` has written `token`."""

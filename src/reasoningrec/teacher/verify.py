@@ -15,7 +15,7 @@ from reasoningrec.teacher.answers import CITATION, citations
 GATES: Mapping[str, str] = {
     "form": "taste and why are there, why ends a sentence, and no sentence is a bare citation",
     "length": "taste and why keep to their words",
-    "stance": "the text takes the side of the decision",
+    "stance": "the text takes the side of the decision, and no sentence of it the other",
     "citations": "at least one id is cited, at most `max_reasons`, and every cited id stands in the evidence",
     "repeats": "no line is cited twice",
     "support": "the first cited line speaks for the decision, and at most one of the others against it",
@@ -33,6 +33,7 @@ LEAKS = re.compile(
 )
 QUOTED = re.compile(r'"([^"]*)"\s*(?:\[(T|[HUC][1-9]\d{0,2})\])?')
 BARE = re.compile(r"(?:^|[.!?]\s)\s*\[[A-Z]\d*\]\s*[.!?]")
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -51,7 +52,7 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
     passed = {
         "form": _is_formed(text),
         "length": len(text.taste.split()) <= limits.taste_words and len(text.why.split()) <= limits.why_words,
-        "stance": claimed is decision and stance(text.why) is decision,
+        "stance": claimed is decision and stance(text.why) is decision and not _wavers(text.why, decision),
         "citations": 1 <= len(cited) <= limits.max_reasons and all(id in facts for id in cited),
         "repeats": len(CITATION.findall(text.why)) == len(cited),
         "support": _supports(cited, decision, facts),
@@ -61,6 +62,10 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
         "leak": LEAKS.search(QUOTED.sub("", text.why)) is None,
     }
     return Verdict(text.query_id, tuple(gate for gate in GATES if not passed[gate]))
+
+
+def _wavers(why: str, decision: bool) -> bool:
+    return any(stance(sentence) is (not decision) for sentence in SENTENCE.split(why))
 
 
 def _is_formed(text: Rationale | Explanation) -> bool:
@@ -87,7 +92,7 @@ def _numbers_hold(why: str, facts: Mapping[str, Fact]) -> bool:
     plain = re.sub(r'"[^"]*"', '""', why)
     for name in _names_with_stops(facts):  # "Dr. Martens" ends no sentence
         plain = plain.replace(name, name.replace(". ", " "))
-    for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z\"])", plain):
+    for sentence in SENTENCE.split(plain):
         known = {number for id in citations(sentence) if id in facts for number in NUMBER.findall(facts[id].text)}
         if not set(NUMBER.findall(CITATION.sub("", sentence))) <= known:
             return False
