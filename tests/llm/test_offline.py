@@ -174,9 +174,7 @@ def test_any_title_passes_the_gates(names: list[str], stars: list[int]) -> None:
         assert failures(case, True) == failures(case, False) == ()
 
 
-@pytest.mark.parametrize(
-    "brand", ["Dr. Martens", "7 For All Mankind", "St. John Inc.", "U.S. Polo Assn.", "3.1 Phillip Lim"]
-)
+@pytest.mark.parametrize("brand", ["Dr. Martens", "7 For All Mankind", "St. John Inc.", "e.l.f.", "3.1 Phillip Lim"])
 def test_brands_with_stops_and_numbers_pass_the_gates(brand: str) -> None:
     items = [dataclasses.replace(item, brand=brand) for item in CATALOGUE]
     rows = [Row(n, "abc"[n % 3], f"i{n // 3 % 6 + 1}", 1 + n * 7 % 5, n * DAY) for n in range(15)]

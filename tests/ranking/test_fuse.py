@@ -38,11 +38,18 @@ def test_a_student_that_knows_more_weighs_more() -> None:
 
 
 def test_a_good_student_makes_the_decision_better() -> None:
-    auc = [
-        roc_auc_score(LABELS[TEST], fused(answers)(NUMBERS, answers)[TEST]) for answers in (student(0.0), student(1.5))
-    ]
-    assert auc[1] > auc[0] + 0.05
-    assert auc[1] > roc_auc_score(LABELS[TEST], student(1.5)[TEST])
+    both = (student(0.0), student(1.5))
+    auc = [roc_auc_score(LABELS[TEST], fused(answers)(NUMBERS, answers)[TEST]) for answers in both]
+    assert auc[1] > auc[0] + 0.01
+
+
+def test_a_student_earns_its_weight_on_many_rows() -> None:
+    """The prior is trust in the evidence; with many rows a student that knows far more outweighs it."""
+    times = np.concatenate([np.arange(LABELS.size), *[np.flatnonzero(VALID)] * 19])
+    answers = student(1.5)
+    model = fit(NUMBERS[times], LABELS[times], ROLE[times], answers[times], 0)[0]
+    assert model.weights()["student"] > 2 * fused(answers).weights()["student"]
+    assert roc_auc_score(LABELS[TEST], model(NUMBERS, answers)[TEST]) > roc_auc_score(LABELS[TEST], answers[TEST])
 
 
 def test_invalid_answers_stand_at_the_mean() -> None:

@@ -50,7 +50,7 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
     facts = evidence.by_id()
     cited = citations(text.why)
     passed = {
-        "form": _is_formed(text),
+        "form": _is_formed(text, facts),
         "length": len(text.taste.split()) <= limits.taste_words and len(text.why.split()) <= limits.why_words,
         "stance": claimed is decision and stance(text.why) is decision and not _wavers(text.why, decision),
         "citations": 1 <= len(cited) <= limits.max_reasons and all(id in facts for id in cited),
@@ -68,9 +68,12 @@ def _wavers(why: str, decision: bool) -> bool:
     return any(stance(sentence) is (not decision) for sentence in SENTENCE.split(why))
 
 
-def _is_formed(text: Rationale | Explanation) -> bool:
+def _is_formed(text: Rationale | Explanation, facts: Mapping[str, Fact]) -> bool:
     whole = bool(text.taste and text.why) and text.why.rstrip().endswith((".", "!"))
-    return whole and BARE.search(text.why) is None
+    plain = text.why
+    for name in _names_with_stops(facts):  # "e.l.f. [C3]" is no sentence and a bare citation
+        plain = plain.replace(name, name.rstrip("."))
+    return whole and BARE.search(plain) is None
 
 
 def _supports(cited: Sequence[str], decision: bool, facts: Mapping[str, Fact]) -> bool:
@@ -101,4 +104,4 @@ def _numbers_hold(why: str, facts: Mapping[str, Fact]) -> bool:
 
 def _names_with_stops(facts: Mapping[str, Fact]) -> set[str]:
     values = {value for fact in facts.values() for value in fact.values.values()}
-    return {value for value in values if isinstance(value, str) and ". " in value}
+    return {value for value in values if isinstance(value, str) and ". " in f"{value} "}
