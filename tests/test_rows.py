@@ -46,7 +46,6 @@ ANY_RECORD = st.one_of(
         st.dictionaries(TEXT, ITEMS, max_size=2),
         EVIDENCE,
         TEXT,
-        st.just({"a": "b"}),
         TEXT,
     ),
     st.builds(records.Verdict, TEXT, st.lists(TEXT, max_size=2).map(tuple)),

@@ -44,4 +44,4 @@ def test_the_fingerprint_is_the_digest_of_the_bytes(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_of_the_demo_is_its_seed_and_size() -> None:
-    assert fingerprint(DataConfig(source="demo", seed=3, users=50)) == {"seed": "3", "users": "50"}
+    assert fingerprint(DataConfig(source="demo", seed=3, users=80)) == {"seed": "3", "users": "80"}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from reasoningrec.config import TrainConfig
+from reasoningrec.llm.offline import plan
 from reasoningrec.records import Case, Evidence, Fact, Item, Query, Rationale, Reaction
 from reasoningrec.student.encode import TrainingRow
 from reasoningrec.student.train import TrainingResult, TrainingRun, train
@@ -76,16 +77,16 @@ class Shop:
 
     @staticmethod
     def _rationale(luck: random.Random, case: Case, label: bool) -> Rationale:
-        side = 1 if label else -1
-        ranked = sorted(case.evidence.facts, key=lambda fact: -fact.weight * side)[:2]
+        facts = case.evidence.by_id()
+        ids = plan(case.evidence.facts, label, 3).ids or ("C1",)
         shown = [
-            f'"{fact.values["title"]}" [{fact.id}]' if "title" in fact.values else f"that [{fact.id}]"
-            for fact in ranked
+            f'"{facts[id_].values["title"]}" [{id_}]' if "title" in facts[id_].values else f"that [{id_}]"
+            for id_ in ids
         ]
         end = "they will enjoy it" if label else "they will not enjoy it"
-        why = luck.choice(OPENINGS).format(main=shown[0], end=end) + f" So does {shown[1]}."
+        why = luck.choice(OPENINGS).format(main=shown[0], end=end) + "".join(f" So does {one}." for one in shown[1:])
         taste = f"They liked {sum(r.liked for r in case.query.history)} things, above all sturdy ones."
-        return Rationale(case.query.id, label, taste, why, tuple(fact.id for fact in ranked), "offline")
+        return Rationale(case.query.id, label, taste, why, ids, "offline")
 
 
 @pytest.fixture(scope="session")

@@ -156,7 +156,9 @@ def test_texts_cannot_end_a_prompt_or_cite(shop: Any) -> None:
 def test_reasons_survive_the_way_through_tokens(shop: Any) -> None:
     row = shop(7).rows(1)[0]
     text = encode.reasons_text(row.rationale, row.case)
-    assert encode.parse_reasons(text, row.case) == (row.rationale.why, row.rationale.taste)
+    assert text.startswith(encode.plan_text(*encode.plan_of(row.rationale, row.case)) + encode.WHY)
+    written = encode.WHY + text.partition(encode.WHY)[2]
+    assert encode.parse_reasons(written, row.case) == (row.rationale.why, row.rationale.taste)
     for broken in (
         "",
         "Why: x",

@@ -7,7 +7,7 @@ import torch
 
 from reasoningrec.records import Case, Evidence, Fact, Item, Query
 from reasoningrec.student import write as module
-from reasoningrec.student.encode import Prompt, encode_prompt
+from reasoningrec.student.encode import CitationPlan, Prompt, encode_prompt
 from reasoningrec.student.shorthand import CITATION
 from reasoningrec.student.train import TrainingResult
 from reasoningrec.student.write import Draft, WriteLimits, write
@@ -47,7 +47,7 @@ def test_titles_come_back(drafts: list[tuple[Any, Draft]]) -> None:
 
 def test_the_text_follows_the_decision(trained: TrainingResult, shop: Any) -> None:
     cases = [row.case for row in shop(4).rows(20)]
-    limits = WriteLimits(max_new_tokens=60, batch_tokens=4096)
+    limits = WriteLimits(max_new_tokens=110, batch_tokens=4096)
     yes, no = (write(trained.student, cases, [decision] * len(cases), limits) for decision in (True, False))
     assert all(draft.decision for draft in yes)
     assert sum("they will enjoy it" in draft.why for draft in yes) >= 18
@@ -106,7 +106,8 @@ def test_an_unlikely_world_cannot_make_it_cite_what_is_not_there(trained: Traini
     student, rows = trained.student, shop(4).rows(12)
     vocabulary = module._Vocabulary.of(student.tokenizer)
     prompts = [encode_prompt(row.case, student.tokenizer, 384) for row in rows]
-    texts = [module._Text(p, row.case, row.label, 2) for p, row in zip(prompts, rows, strict=True)]
+    plans = [module._plan(row.case, p, row.label, 2) for p, row in zip(prompts, rows, strict=True)]
+    texts = [module._Text(row.case, row.label, one, None) for one, row in zip(plans, rows, strict=True)]
     rules = module._Rules(vocabulary, texts, torch.device("cpu"))
     luck = torch.Generator().manual_seed(0)
     written: list[list[int]] = [[] for _ in rows]
@@ -118,55 +119,54 @@ def test_an_unlikely_world_cannot_make_it_cite_what_is_not_there(trained: Traini
             assert token not in vocabulary.barred
             rules.note(row, token)
             written[row].append(token)
-    for prompt, row, tokens in zip(prompts, rows, written, strict=True):
+    for prompt, one, row, tokens in zip(prompts, plans, rows, written, strict=True):
         ids = [vocabulary.cites[token] for token in tokens if token in vocabulary.cites]
-        assert 1 <= len(set(ids)) <= 2
+        assert 1 <= len(ids) <= 2
+        assert tuple(ids) == one.ids[: len(ids)], "only what is planned, in its order"
         assert set(ids) <= prompt.citable
         first = row.case.evidence.by_id()[ids[0]]
         assert first.weight * (1 if row.label else -1) >= 0, "the first reason speaks for the decision"
     assert "[" in {student.tokenizer.decode([token]) for token in vocabulary.barred}
 
 
-def text_of(*facts: Fact, most: int = 3) -> Any:
+def text_of(*facts: Fact, plan: tuple[str, ...]) -> Any:
     history = [Fact(f"H{n}", "history", "text", 0.1, {"title": "Mug", "liked": True}, True) for n in (1, 2)]
-    evidence = Evidence("q", (*history, *facts), {})
-    case = Case(Query("q", "u", "i", 0, ()), Item("i", "T"), {}, evidence)
-    return module._Text(Prompt("q", (), frozenset(("T", *evidence.by_id()))), case, True, most)
+    case = Case(Query("q", "u", "i", 0, ()), Item("i", "T"), {}, Evidence("q", (*history, *facts), {}))
+    return module._Text(case, True, CitationPlan(plan), None)
 
 
-def test_a_value_can_be_written_only_where_a_fact_will_fill_it() -> None:
-    text = text_of(Fact("U3", "b", "", 0.5, {"n": 9, "which": "Acme"}), Fact("C1", "c", "", 0.4, {"n": 9, "usual": 50}))
-    assert [slot for slot in ("n", "which", "Which", "usual", "liked", "shared", "good1") if text.may_fill(slot)] == [
-        *("n", "which", "Which", "usual"),
-    ]
+def test_a_value_can_be_written_only_where_the_next_line_will_fill_it() -> None:
+    brand = Fact("U3", "b", "", 0.5, {"n": 9, "which": "Acme"})
+    text = text_of(brand, Fact("C1", "c", "", 0.4, {"n": 9, "usual": 50}), plan=("H1", "U3", "C1"))
+    slots = ("n", "which", "Which", "usual", "liked", "shared", "good1")
+    assert [slot for slot in slots if text.may_fill(slot)] == ["n", "which", "Which"]
     text.note_slot("n")
-    text.note_slot("Which")
-    assert not text.may_fill("usual"), "no fact has all three"
-    assert text.may_cite("U3")
-    assert not text.may_cite("C1"), "it would fill <n> and leave <Which> to another"
     assert text.may_cite("H1"), "it takes no slot"
-    text.note_citation("U3")
-    assert text.may_cite("C1")
-
-
-def test_the_last_reason_is_kept_for_what_is_pending() -> None:
-    text = text_of(Fact("U3", "b", "", 0.5, {"n": 9}), most=2)
+    assert not text.may_cite("U3"), "it is not its turn"
     text.note_citation("H1")
-    text.note_slot("n")
-    assert not text.may_cite("H2")
-    assert not text.may_cite("H1"), "each reason is cited once"
     assert text.may_cite("U3")
     text.note_citation("U3")
+    assert [slot for slot in slots if text.may_fill(slot)] == ["n", "usual"]
+    text.note_slot("usual")
+    assert text.may_cite("C1")
+    text.note_citation("C1")
     assert not text.may_fill("n"), "no citation is left to fill it"
 
 
-def test_one_reason_may_be_conceded() -> None:
-    text = text_of(Fact("C1", "c", "", -0.5), Fact("C2", "d", "", -0.5))
-    text.note_citation("H1")
-    assert text.may_cite("C1")
-    text.note_citation("C1")
-    assert not text.may_cite("C2")
-    assert text.may_cite("H2")
+def test_a_line_without_a_pending_value_cannot_be_cited() -> None:
+    text = text_of(Fact("U3", "b", "", 0.5, {"n": 9}), Fact("C1", "c", "", 0.4, {"usual": 5}), plan=("C1", "U3"))
+    text.pending.add("n")
+    assert not text.may_cite("C1")
+
+
+def test_the_plan_takes_the_strongest_and_concedes_at_most_one() -> None:
+    facts = (Fact("C1", "c", "", -0.5), Fact("U1", "d", "", 0.9), Fact("U3", "e", "", 0.7), Fact("U4", "f", "", -0.4))
+    case = Case(Query("q", "u", "i", 0, ()), Item("i", "T"), {}, Evidence("q", facts, {}))
+    prompt = Prompt("q", (), frozenset(("C1", "U1", "U3", "U4")))
+    assert module._plan(case, prompt, True, 3) == CitationPlan(("U1", "U3"), "C1")
+    assert module._plan(case, prompt, False, 2) == CitationPlan(("C1", "U4"))
+    assert module._plan(case, Prompt("q", (), frozenset(("U3",))), True, 3) == CitationPlan(("U3",))
+    assert module._plan(case, Prompt("q", (), frozenset(("U3",))), False, 3) == CitationPlan(("U3",))
 
 
 def test_drawn_texts_depend_on_query_and_attempt_alone(trained: TrainingResult, shop: Any) -> None:
@@ -177,12 +177,6 @@ def test_drawn_texts_depend_on_query_and_attempt_alone(trained: TrainingResult, 
     assert first == again
     assert first != other
     assert write(trained.student, cases[::-1], labels[::-1], limits)[::-1] == first
-
-
-def test_the_first_reason_may_speak_against_where_nothing_speaks_for() -> None:
-    assert not text_of(Fact("C1", "c", "", -0.5)).may_cite("C1")
-    case = Case(Query("q", "u", "i", 0, ()), Item("i", "T"), {}, Evidence("q", (Fact("C1", "c", "", -0.5),), {}))
-    assert module._Text(Prompt("q", (), frozenset(("C1",))), case, True, 3).may_cite("C1")
 
 
 def test_a_text_cut_short_is_kept_raw_only(trained: TrainingResult, shop: Any) -> None:

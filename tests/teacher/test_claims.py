@@ -13,7 +13,9 @@ FACTS = {
     "U3": Fact("U3", "own-brand", "has liked 3 of 3 by Acme", 0.7, {"n": 3, "liked": 3, "which": "Acme"}),
     "U4": Fact("U4", "own-category", "has liked 1 of 4 in wireless", -0.5, {"n": 4, "liked": 1, "which": "wireless"}),
     "C1": Fact("C1", "item-share", "9 of 10 others liked it", 0.9, {"n": 10, "liked": 9, "usual": 60}),
-    "C2": Fact("C2", "co-liked", "of 3 who also liked [H1], 0 liked this one", -0.4, {"n": 3, "liked": 0, "with": "H1"}),
+    "C2": Fact(
+        "C2", "co-liked", "of 3 who also liked [H1], 0 liked this one", -0.4, {"n": 3, "liked": 0, "with": "H1"}
+    ),
 }
 
 
