@@ -50,8 +50,10 @@ def test_the_text_follows_the_decision(trained: TrainingResult, shop: Any) -> No
     limits = WriteLimits(max_new_tokens=110, batch_tokens=4096)
     yes, no = (write(trained.student, cases, [decision] * len(cases), limits) for decision in (True, False))
     assert all(draft.decision for draft in yes)
-    assert sum("they will enjoy it" in draft.why for draft in yes) >= 18
-    assert sum("they will not enjoy it" in draft.why for draft in no) >= 18
+    for drafts, words in ((yes, "they will enjoy it"), (no, "they will not enjoy it")):
+        written = [draft for draft in drafts if draft.why]
+        assert len(written) >= 15
+        assert all(words in draft.why for draft in written)
 
 
 def reference(student: Any, tokens: list[int], count: int) -> list[int]:

@@ -42,6 +42,8 @@ def test_what_fits_holds(why: str) -> None:
         "You liked 3 of 3 in wireless [U3].",
         "In Acme you have liked 1 of 4 [U4].",
         "The crowd is not on its side [C1].",
+        'Of 3 people who also did not like "Old Lamp" [H1], 0 liked this one [C2].',
+        'You did not like "Old Lamp" [H1].',
     ],
 )
 def test_what_contradicts_the_line_does_not(why: str) -> None:

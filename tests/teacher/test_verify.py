@@ -84,7 +84,7 @@ def test_every_gate_is_seen_to_refuse() -> None:
 
 def test_an_empty_taste_or_a_long_one_is_refused() -> None:
     assert failed(YES, taste="") == ("form",)
-    assert failed(YES, taste="lamps " * 11) == ("length",)
+    assert failed(YES, taste="lamps " * 10 + "lamps.") == ("length",)
 
 
 def test_a_claimed_label_must_be_the_decision() -> None:

@@ -30,12 +30,19 @@ BADLY = re.compile(
     re.IGNORECASE,
 )
 OTHERS = re.compile(r"(?<!at )\bothers\b|\bpeople who\b|\bthe crowd\b|\bthose who\b|\d people\b", re.IGNORECASE)
+_REACTION = re.compile(r"\b(did not like|liked)\s+\[(H\d+)\]", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 _CUT = re.compile(r"[.!?:;] |\bbecause\b|\bbut\b")
 
 
 def hold(why: str, facts: Mapping[str, Fact]) -> bool:
-    """Whether every clause of `why` fits the line it cites."""
+    """Whether every clause of `why` fits the line it cites, and no reaction is turned round."""
+    reactions = _REACTION.findall(_QUOTED.sub("", why))
+    known = {
+        id: fact.values["liked"] for id, fact in facts.items() if fact.kind == "history" and "liked" in fact.values
+    }
+    if any(known.get(id, said.lower() == "liked") is not (said.lower() == "liked") for said, id in reactions):
+        return False
     return all(_fits(clause, facts[id], facts) for clause, id in _clauses(why, facts) if id in facts)
 
 

@@ -13,7 +13,7 @@ from reasoningrec.teacher import claims
 from reasoningrec.teacher.answers import CITATION, citations
 
 GATES: Mapping[str, str] = {
-    "form": "taste and why are there, why ends a sentence, and no sentence is a bare citation",
+    "form": "taste and why are whole sentences, and no sentence is a bare citation",
     "length": "taste and why keep to their words",
     "stance": "the text takes the side of the decision, and no sentence of it the other",
     "citations": "at least one id is cited, at most `max_reasons`, and every cited id stands in the evidence",
@@ -69,7 +69,7 @@ def _wavers(why: str, decision: bool) -> bool:
 
 
 def _is_formed(text: Rationale | Explanation, facts: Mapping[str, Fact]) -> bool:
-    whole = bool(text.taste and text.why) and text.why.rstrip().endswith((".", "!"))
+    whole = text.taste.rstrip().endswith((".", "!", "…")) and text.why.rstrip().endswith((".", "!"))
     plain = text.why
     for name in _names_with_stops(facts):  # "e.l.f. [C3]" is no sentence and a bare citation
         plain = plain.replace(name, name.rstrip("."))
