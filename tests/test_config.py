@@ -317,7 +317,8 @@ def test_defaults_obey_their_own_rules() -> None:
         values = {name: field.default for name, field in section.model_fields.items() if not field.is_required()}
         needed = {name: field for name, field in section.model_fields.items() if field.is_required()}
         known = {"name": "x", "source": "demo", "data": {"source": "demo"}}
-        section.model_validate(values | {name: known[name] for name in needed})
+        made = section.model_validate(values | {name: known[name] for name in needed})
+        assert {name: getattr(made, name) for name in values} == values
 
 
 def test_reading_a_configuration_imports_no_torch() -> None:
