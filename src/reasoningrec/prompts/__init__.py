@@ -1,37 +1,122 @@
-"""The prompts, one Markdown file per stage, rendered with jinja2: a name not given is an error, never a blank."""
+"""The prompts, one Markdown file per text, rendered with jinja2: a name not given is an error, never a blank.
+
+A teacher's prompts come in sets: `cited/` (reasons that cite their evidence), `paper/` (the published method), or a
+folder of the user's own, whose files stand in for those of `cited/`. What all sets share stands beside them.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import jinja2
+from jinja2 import meta
+from jinja2.sandbox import SandboxedEnvironment
+
+from reasoningrec.errors import ConfigError
 
 _FOLDER: Final = Path(__file__).parent
+NAMES: Final = ("describe", "profile", "reason", "reason-unhinted", "judge")
+"""The files of a set."""
+SETS: Final = ("cited", "paper")
+"""The sets that come with the package."""
 
 
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
+def _environment(folders: Sequence[Path]) -> SandboxedEnvironment:
+    return SandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folders),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - plain text for a model, not HTML
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )
 
 
+@functools.cache
+def _shared() -> SandboxedEnvironment:
+    return _environment([_FOLDER])
+
+
 def render(name: str, **values: object) -> str:
-    """The text of prompt `name` ("reason" for reason.md) with `values` filled in.
+    """The text of the shared prompt `name` ("recommend" for recommend.md) with `values` filled in.
 
     Raises:
         jinja2.UndefinedError: the file uses a name that is not among `values`.
     """
-    return _environment().get_template(f"{name}.md").render(**values)
+    return _shared().get_template(f"{name}.md").render(**values)
 
 
 def digest(name: str) -> str:
-    """SHA-256 of the prompt's file, in hex: changes whenever the wording does."""
+    """SHA-256 of a shared prompt's file, in hex: changes whenever the wording does."""
     return hashlib.sha256((_FOLDER / f"{name}.md").read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """A teacher's prompts.
+
+    Attributes:
+        name: "cited", "paper", or the path of the user's folder.
+    """
+
+    name: str
+
+    @functools.cached_property
+    def folders(self) -> tuple[Path, ...]:
+        """Where files are looked for, in order. Raises ConfigError where the user's folder holds no prompt."""
+        if self.name in SETS:
+            return (_FOLDER / self.name, _FOLDER / "cited")
+        folder = Path(self.name)
+        if not folder.is_dir():
+            raise ConfigError(f"texts.prompts: {folder}: no such folder", hint=f"Or name a set: {', '.join(SETS)}.")
+        if not any((folder / f"{name}.md").is_file() for name in NAMES):
+            names = ", ".join(f"{name}.md" for name in NAMES)
+            raise ConfigError(f"texts.prompts: {folder}: holds none of {names}", hint="Those not there are cited/'s.")
+        return (folder, _FOLDER / "cited")
+
+    @property
+    def cites(self) -> bool:
+        """Whether rationales are asked to cite their evidence."""
+        return self.name != "paper"
+
+    def render(self, name: str, **values: object) -> str:
+        """The text of prompt `name`. Raises ConfigError, naming file and line, where the user's file is wrong."""
+        try:
+            return self._environment.get_template(f"{name}.md").render(**values).strip()
+        except jinja2.TemplateError as error:
+            if self.name in SETS:
+                raise
+            where = f"{self._path(name)}:{getattr(error, 'lineno', None) or '?'}"
+            raise ConfigError(f"{where}: {error.message}", hint=f"It may use: {', '.join(sorted(values))}.") from None
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            if self.name in SETS:
+                raise
+            raise ConfigError(f"{self._path(name)}: cannot be filled in: {error}") from None
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the prompt's file, of the files it includes, and of how its answer is asked for, in hex."""
+        wording = [digest("answer"), digest("repair")]
+        wording += [hashlib.sha256(path.read_bytes()).hexdigest() for path in self._files(f"{name}.md")]
+        return hashlib.sha256("".join(wording).encode()).hexdigest()
+
+    def _files(self, file: str) -> list[Path]:
+        """Where `file` and the files it includes are."""
+        path = next((path for folder in self.folders if (path := folder / file).is_file()), None)
+        if path is None:
+            return []
+        try:
+            included = meta.find_referenced_templates(self._environment.parse(path.read_text("utf-8")))
+        except jinja2.TemplateError:
+            return [path]  # told when it is rendered
+        return [path, *(inner for name in included if name and name != file for inner in self._files(name))]
+
+    def _path(self, name: str) -> Path:
+        return self._files(f"{name}.md")[0]
+
+    @functools.cached_property
+    def _environment(self) -> SandboxedEnvironment:
+        return _environment(self.folders)

@@ -1,26 +1,21 @@
-"""TOML -> one typed record, strictly: an unknown key is an error that names the nearest right one.
+"""The sections of a configuration: each stage has its own small one and is handed only that.
 
-Each stage has its own small section and is handed only that. `protocol` and `seed` stand at the top because several
-stages obey them.
+`protocol` and `seed` stand at the top because several stages obey them.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from reasoningrec.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field
 
 Protocol = Literal["honest", "strict", "paper"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 CountOrOff = Annotated[int, Field(ge=0)]
+Gate = Literal[
+    "form", "length", "stance", "citations", "repeats", "support", "titles", "history", "numbers", "claims", "leak"
+]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
@@ -96,6 +91,86 @@ class EvidenceConfig(Section):
     """Whether to count what those who liked [Hj] did with the target."""
 
 
+class ModelConfig(Section):
+    """A language model that writes or judges: on a server, or a folder on this machine; neither = the offline writer.
+
+    What may change an answer is part of the fingerprint of the stages it writes; what only changes how it is asked for
+    (concurrency, patience, limits) is not.
+    """
+
+    endpoint: str = ""
+    """Base URL of an OpenAI-compatible server, as "http://127.0.0.1:8000/v1"; "" = none."""
+    model: str = ""
+    """The model's name on the server; without `endpoint`, a folder or hub id that transformers can load."""
+    key_env: str = ""
+    """Name of the environment variable that holds the server's key; "" = the server needs none."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1, le=131072)] = 512
+    """Tokens an answer may have; a model that thinks first needs room for that too."""
+    answer_form: Literal["auto", "schema", "lines"] = "auto"
+    """How answers are to look: by JSON schema, in labelled lines, or "auto": by schema where the server has it."""
+    leave_out: tuple[Literal["temperature", "top_p", "seed", "max_tokens"], ...] = ()
+    """Fields of the request that the server refuses."""
+    extra: dict[str, Any] = {}
+    """Further fields of the request, sent as they are: `reasoning_effort`, `max_completion_tokens`, ..."""
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Requests in flight at most; fewer while the server says that it is too many."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    """For one try."""
+    retries: CountOrOff = 6
+    """Further tries after a failure that may pass: too many requests, errors of the server, broken connections."""
+    backoff_seconds: Annotated[float, Field(ge=0)] = 0.5
+    """Longest pause before the first further try; doubles with each, up to a minute."""
+    requests_per_minute: CountOrOff = 0
+    """0 = no limit."""
+    tokens_per_minute: CountOrOff = 0
+    """Of prompts and answers together; 0 = no limit."""
+    tokenizer: str = ""
+    """Folder or file of the model's tokenizer (tokenizer.json), to count with; "" = counts are estimates."""
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Local models: prompts answered at once."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether there is no model."""
+        return not self.endpoint and not self.model
+
+
+class Price(Section):
+    """What a model costs, in the currency of your choice per million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+    batch_share: Share = 0.5
+    """What a call in a batch file costs, as a share of the price of an ordinary one."""
+
+
+class BudgetConfig(Section):
+    """At which the run stops asking, cleanly; over all of its stages and sittings. 0 = no cap."""
+
+    tokens: CountOrOff = 0
+    cost: Annotated[float, Field(ge=0)] = 0.0
+    """In the currency of `prices`; needs a price for every model that is asked."""
+
+
+class TextsConfig(Section):
+    """The prompts, and texts that exist already."""
+
+    prompts: str = "cited"
+    """"cited" (reasons with citations), "paper" (as published), or a folder with files of your own for some of them."""
+    descriptions: str = ""
+    """CSV, JSON lines or Parquet with the columns item, text and perhaps origin; "" = none."""
+    profiles: str = ""
+    """The same with user, text, origin."""
+    rationales: str = ""
+    """The same with user, item, label, taste, why, origin, for train windows."""
+    missing: Literal["write", "leave"] = "write"
+    """Texts that are not given: the teacher writes them, or they stay blank."""
+    vouched: bool = False
+    """You vouch that no given text knows a review or rating of a target; else protocol = "paper" is needed."""
+
+
 class DescribeConfig(Section):
     """Item texts."""
 
@@ -113,13 +188,27 @@ class ProfileConfig(Section):
 
 
 class ReasonConfig(Section):
-    """Rationales for train examples, whose label the writer is told (paper: label-conditioned)."""
+    """Rationales for train examples."""
 
+    mode: Literal["hinted", "unhinted-first"] = "hinted"
+    """"hinted": the writer is told the label (the paper: label-conditioned). "unhinted-first": it first reasons without
+    it, kept where it gets it right; else it is told (STaR: Zelikman et al., 2022)."""
+    tries: Annotated[int, Field(ge=1, le=20)] = 2
+    """Times a model may be asked for one rationale until it passes the gates that work by rule."""
     shots: CountOrOff = 0
     """Rationales to write, balanced over labels; 0 = one for every train window."""
     taste_words: Annotated[int, Field(ge=5, le=400)] = 60
     why_words: Annotated[int, Field(ge=5, le=400)] = 80
     max_reasons: Annotated[int, Field(ge=1, le=9)] = 3
+
+
+class VerifyConfig(Section):
+    """What a rationale must pass to be trained on."""
+
+    gates: tuple[Gate, ...] = ()
+    """() = all that fit the prompts: every one for "cited"; form, length, stance and leak for others."""
+    self_check: bool = True
+    """Whether a model must recover the label from the rationale alone, with the label masked (skipped offline)."""
 
 
 class TrainConfig(Section):
@@ -182,6 +271,12 @@ class Config(Section):
     """The dataset's name in results: fashion, ml-100k, ..."""
     item_word: Annotated[str, Field(min_length=1, max_length=30)] = "item"
     """What one calls an item: movie, product, book."""
+    items_word: Annotated[str, Field(max_length=30)] = ""
+    """More than one of them; "" = `item_word` and an s."""
+    user_word: Annotated[str, Field(min_length=1, max_length=30)] = "person"
+    """What one calls a user: viewer, shopper, reader."""
+    cache: str = ""
+    """File that keeps every answer of a model; "" = $REASONINGREC_CACHE, else answers.sqlite in your cache folder."""
     protocol: Protocol = "honest"
     seed: Seed = 0
     threads: CountOrOff = 0
@@ -189,111 +284,18 @@ class Config(Section):
     data: DataConfig
     split: SplitConfig = SplitConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    teacher: ModelConfig = ModelConfig()
+    judge: ModelConfig = ModelConfig()
+    """Who judges rationales (`verify.self_check`); nothing = the teacher."""
+    prices: dict[str, Price] = {}
+    """By model name."""
+    budget: BudgetConfig = BudgetConfig()
+    texts: TextsConfig = TextsConfig()
     describe: DescribeConfig = DescribeConfig()
     profile: ProfileConfig = ProfileConfig()
     reason: ReasonConfig = ReasonConfig()
+    verify: VerifyConfig = VerifyConfig()
     train: TrainConfig = TrainConfig()
     predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
-
-
-def read(path: Path, **overrides: object) -> Config:
-    """Read and check a TOML configuration.
-
-    Args:
-        path: the file.
-        overrides: top-level values that stand in for the file's (`protocol`, `seed`), None = as in the file.
-
-    Raises:
-        ConfigError: the file is missing or malformed, a key is unknown, a value is out of range, or a path names an
-            environment variable that is not set.
-    """
-    try:
-        raw = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", hint="`reasoningrec init` writes one to start from.") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: is a folder, not a configuration file") from None
-    except PermissionError:
-        raise ConfigError(f"{path}: may not be read", hint="Check the file's permissions.") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
-    raw.update({key: value for key, value in overrides.items() if value is not None})
-    return parse(raw, path)
-
-
-def parse(raw: dict[str, Any], path: Path) -> Config:
-    """Check `raw` as the content of `path`, and make its data paths absolute. Raises ConfigError."""
-    try:
-        config = Config.model_validate(_tuples(raw))
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, detail) for detail in error.errors())) from None
-    data = config.data
-    places = {key: _place(getattr(data, key), key, path) for key in ("path", "items")}
-    config = config.model_copy(update={"data": data.model_copy(update=places)})
-    _check_across(config, path)
-    return config
-
-
-def _check_across(config: Config, path: Path) -> None:
-    data = config.data
-    if data.source != "demo" and not data.path:
-        raise ConfigError(f'{path}: data.path: is needed for source = "{data.source}"')
-    if data.given_texts and config.protocol != "paper":
-        raise ConfigError(
-            f'{path}: data.given_texts: the given texts leak, so protocol = "{config.protocol}" may not use them',
-            hint='Set given_texts = false, or protocol = "paper".',
-        )
-    if data.given_texts and data.source != "release":
-        raise ConfigError(f'{path}: data.given_texts: only source = "release" has given texts')
-    if data.scale[0] >= data.scale[1]:
-        raise ConfigError(f"{path}: data.scale: the first number must be below the second")
-    if not data.scale[0] <= data.like_above < data.scale[1]:
-        raise ConfigError(f"{path}: data.like_above: {data.like_above} leaves no rating of the scale on one side")
-    if config.train.hidden % config.train.heads or (config.train.hidden // config.train.heads) % 2:
-        raise ConfigError(f"{path}: train.hidden: must be an even multiple of train.heads ({config.train.heads})")
-
-
-def _tuples(value: Any) -> Any:
-    """TOML has no tuples: lists of numbers stand for them; strict checks would refuse the list."""
-    if isinstance(value, dict):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _explain(path: Path, detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] != "extra_forbidden":
-        return f"{path}: {where}: {detail['msg']} (got {detail['input']!r})" if where else f"{path}: {detail['msg']}"
-    section: type[BaseModel] = Config
-    for part in detail["loc"][:-1]:
-        section = cast(type[BaseModel], section.model_fields[str(part)].annotation)
-    near = difflib.get_close_matches(str(detail["loc"][-1]), section.model_fields, n=1)
-    known = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(section.model_fields)}"
-    return f"{path}: {where}: unknown key; {known}"
-
-
-def _place(value: str, key: str, path: Path) -> str:
-    if not value:
-        return ""
-    if "\0" in value:
-        raise ConfigError(f"{path}: data.{key}: {value!r} is no path: it holds a zero byte")
-
-    def variable(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ConfigError(
-                f"{path}: data.{key}: the environment variable {match[1]} is not set",
-                hint=f"export {match[1]}=FOLDER, or write the path out.",
-            )
-        return os.environ[match[1]]
-
-    try:
-        place = Path(re.sub(r"\$\{(\w+)\}", variable, value)).expanduser()
-        return str(place if place.is_absolute() else (path.parent / place).resolve())
-    except RuntimeError as error:  # "~somebody" who has no home
-        raise ConfigError(f"{path}: data.{key}: {value!r} is no path: {error}") from None

@@ -1,0 +1,192 @@
+"""TOML -> one typed record, strictly: an unknown key is an error that names the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from reasoningrec.config.sections import Config, ModelConfig
+from reasoningrec.errors import ConfigError
+
+SECRET = re.compile(r"key|secret|password|authorization|(?:^|_)token$", re.IGNORECASE)
+"""Names of request fields that look as if they held a secret."""
+OWN_FIELDS = ("messages", "model", "stream", "n", "response_format")
+"""Fields of a request that are ours to set."""
+SETS = ("cited", "paper")
+"""The sets of prompts that come with the package."""
+
+
+def read(path: Path, **overrides: object) -> Config:
+    """Read and check a TOML configuration.
+
+    Args:
+        path: the file.
+        overrides: top-level values that stand in for the file's (`protocol`, `seed`), None = as in the file.
+
+    Raises:
+        ConfigError: the file is missing or malformed, a key is unknown, a value is out of range, or a path names an
+            environment variable that is not set.
+    """
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", hint="`reasoningrec init` writes one to start from.") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder, not a configuration file") from None
+    except PermissionError:
+        raise ConfigError(f"{path}: may not be read", hint="Check the file's permissions.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+    raw.update({key: value for key, value in overrides.items() if value is not None})
+    return parse(raw, path)
+
+
+def parse(raw: dict[str, Any], path: Path) -> Config:
+    """Check `raw` as the content of `path`, and make its data paths absolute. Raises ConfigError."""
+    try:
+        config = Config.model_validate(_tuples(raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(path, detail) for detail in error.errors())) from None
+    config = _placed(config, path)
+    for check in (_check_data, _check_models, _check_texts):
+        check(config, path)
+    return config
+
+
+def _placed(config: Config, path: Path) -> Config:
+    """`config` with absolute paths."""
+    data = {key: _place(getattr(config.data, key), f"data.{key}", path) for key in ("path", "items")}
+    keys = ["descriptions", "profiles", "rationales"]
+    if config.texts.prompts not in SETS:
+        keys.append("prompts")
+    texts = {key: _place(getattr(config.texts, key), f"texts.{key}", path) for key in keys}
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=data),
+            "texts": config.texts.model_copy(update=texts),
+            "cache": _place(config.cache, "cache", path),
+        }
+    )
+
+
+def _check_data(config: Config, path: Path) -> None:
+    data = config.data
+    if data.source != "demo" and not data.path:
+        raise ConfigError(f'{path}: data.path: is needed for source = "{data.source}"')
+    if data.given_texts and config.protocol != "paper":
+        raise ConfigError(
+            f'{path}: data.given_texts: the given texts leak, so protocol = "{config.protocol}" may not use them',
+            hint='Set given_texts = false, or protocol = "paper".',
+        )
+    if data.given_texts and data.source != "release":
+        raise ConfigError(f'{path}: data.given_texts: only source = "release" has given texts')
+    if data.scale[0] >= data.scale[1]:
+        raise ConfigError(f"{path}: data.scale: the first number must be below the second")
+    if not data.scale[0] <= data.like_above < data.scale[1]:
+        raise ConfigError(f"{path}: data.like_above: {data.like_above} leaves no rating of the scale on one side")
+    if config.train.hidden % config.train.heads or (config.train.hidden // config.train.heads) % 2:
+        raise ConfigError(f"{path}: train.hidden: must be an even multiple of train.heads ({config.train.heads})")
+
+
+def _check_models(config: Config, path: Path) -> None:
+    for name, settings in (("teacher", config.teacher), ("judge", config.judge)):
+        for field, problem, hint in _problems(settings):
+            raise ConfigError(f"{path}: {name}.{field}: {problem}", hint=hint)
+    if config.judge.offline and config.judge != ModelConfig():
+        raise ConfigError(f"{path}: judge.model: is needed: the judge is a model", hint="Or leave [judge] out.")
+    models = {settings.model for settings in (config.teacher, config.judge) if not settings.offline}
+    if config.budget.cost and (missing := sorted(models - config.prices.keys())):
+        raise ConfigError(
+            f"{path}: budget.cost: there is no price for {missing[0]}",
+            hint=f'Add [prices."{missing[0]}"] with input and output, per million tokens.',
+        )
+
+
+def _problems(settings: ModelConfig) -> Iterator[tuple[str, str, str]]:
+    """(field, what is wrong, what to do); never repeats a value that may be a secret."""
+    if settings.endpoint:
+        try:
+            parts = urlsplit(settings.endpoint)
+            whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+        except ValueError:
+            whole = False
+        if not whole:
+            yield "endpoint", "is no http(s) address", 'For example "http://127.0.0.1:8000/v1".'
+        elif parts.username or parts.password or parts.query or parts.fragment:
+            yield "endpoint", "may hold no name, password or query", "Keys come from the environment: `key_env`."
+        if not settings.model:
+            yield "model", "is needed: the name of the model on the server", "The server lists them under /models."
+    if settings.key_env and not re.fullmatch(r"[A-Z][A-Z0-9_]*", settings.key_env):
+        yield "key_env", "is no name of an environment variable (capitals, digits, _)", "Name it; do not write the key."
+    for field in settings.extra:
+        if field in OWN_FIELDS:
+            yield f"extra.{field}", "is set by the package", "Remove it."
+        if SECRET.search(field):
+            yield f"extra.{field}", "looks like a secret, which a configuration may not hold", "See `key_env`."
+
+
+def _check_texts(config: Config, path: Path) -> None:
+    texts = config.texts
+    given = [name for name in ("descriptions", "profiles", "rationales") if getattr(texts, name)]
+    if given and config.protocol != "paper" and not texts.vouched:
+        raise ConfigError(
+            f'{path}: texts.{given[0]}: a text from elsewhere may know what protocol = "{config.protocol}" forbids',
+            hint="Set texts.vouched = true where you know that none was written from a review or rating of a target, "
+            'or protocol = "paper".',
+        )
+    if config.data.given_texts and any(name != "rationales" for name in given):
+        raise ConfigError(f"{path}: texts.{given[0]}: data.given_texts gives these already", hint="Choose one.")
+
+
+def _tuples(value: Any) -> Any:
+    """TOML has no tuples: lists of numbers stand for them; strict checks would refuse the list."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _explain(path: Path, detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        got = "" if SECRET.search(where) else f" (got {detail['input']!r})"
+        return f"{path}: {where}: {detail['msg']}{got}" if where else f"{path}: {detail['msg']}"
+    section: Any = Config
+    for part in detail["loc"][:-1]:
+        fields = getattr(section, "model_fields", {})
+        section = fields[str(part)].annotation if part in fields else (get_args(section) or (BaseModel,))[-1]
+    near = difflib.get_close_matches(str(detail["loc"][-1]), section.model_fields, n=1)
+    known = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(section.model_fields)}"
+    return f"{path}: {where}: unknown key; {known}"
+
+
+def _place(value: str, field: str, path: Path) -> str:
+    if not value:
+        return ""
+    if "\0" in value:
+        raise ConfigError(f"{path}: {field}: {value!r} is no path: it holds a zero byte")
+
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ConfigError(
+                f"{path}: {field}: the environment variable {match[1]} is not set",
+                hint=f"export {match[1]}=FOLDER, or write the path out.",
+            )
+        return os.environ[match[1]]
+
+    try:
+        place = Path(re.sub(r"\$\{(\w+)\}", variable, value)).expanduser()
+        return str(place if place.is_absolute() else (path.parent / place).resolve())
+    except RuntimeError as error:  # "~somebody" who has no home
+        raise ConfigError(f"{path}: {field}: {value!r} is no path: {error}") from None

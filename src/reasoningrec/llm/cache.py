@@ -1,0 +1,323 @@
+"""Every answer of a model, kept under the whole request that it answers: nothing is paid for twice.
+
+The key is the SHA-256 of the canonical JSON of the request (server, model, messages, sampling, schema, whatever else is
+sent), tagged with the recipe's version; that of the package is no part of it, so an upgrade discards nothing. The file
+is SQLite in WAL mode: an answer that was stored survives a kill of the process at any moment.
+
+Several processes may share a file. Each claims a request before it asks, so that none is asked twice at once. A claim
+belongs to its process, which holds a lock on a file of its own beside the cache; the system takes the lock away when
+the process ends, however it ends, and its claims are void from then on. So the file has to lie on a local disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from reasoningrec.errors import RunError
+from reasoningrec.llm.client import Answer, Usage
+from reasoningrec.rows import Json
+from reasoningrec.runs import canonical, fingerprint
+
+LAYOUT: Final = 1
+"""Of the tables; kept in the file's `user_version`."""
+TABLES: Final = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, model TEXT NOT NULL, answer TEXT NOT NULL, buyer TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, seconds REAL NOT NULL, share REAL NOT NULL,
+    made REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, holder TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batched (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, model TEXT NOT NULL, buyer TEXT NOT NULL, made REAL NOT NULL
+    ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS known (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS bought ON answers (buyer, model);
+"""
+Claimed = Literal["ours", "theirs", "batched", "answered"]
+
+
+def place(configured: str) -> Path:
+    """Where the cache is: as configured, else $REASONINGREC_CACHE, else answers.sqlite in the user's cache folder."""
+    if chosen := configured or os.environ.get("REASONINGREC_CACHE", ""):
+        return Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache"
+    return Path(home) / "reasoningrec" / "answers.sqlite"
+
+
+def key_of(request: Mapping[str, Json]) -> str:
+    """The key of a whole request. The recipe is a documented contract: see `runs.fingerprint`."""
+    return fingerprint(request)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One kept answer."""
+
+    key: str
+    request: Mapping[str, Any]
+    model: str
+    answer: Answer
+    made: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What one buyer paid a model for."""
+
+    model: str
+    usage: Usage
+    batch_usage: Usage
+    """The part of it that came in batch files, at their price."""
+
+
+class Cache:
+    """The opened file. Use as a context; not to be shared between threads."""
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """Open, or make. Raises RunError where it cannot be used, saying what to do."""
+        self.path = path
+        self._holder, self._lock = "", -1
+        if not create and not path.is_file():
+            raise RunError(f"{path}: there is no cache", hint="It is made when a model is first asked.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._base = sqlite3.connect(path, timeout=60, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise RunError(
+                f"{path}: cannot be opened: {error}", hint="Name another file: `cache` in the config."
+            ) from None
+        try:
+            with self._told():
+                self._prepare()
+        except BaseException:
+            self._base.close()
+            raise
+
+    def _prepare(self) -> None:
+        self._base.execute("PRAGMA journal_mode=WAL")
+        self._base.execute("PRAGMA synchronous=NORMAL")
+        layout = self._base.execute("PRAGMA user_version").fetchone()[0]
+        if layout > LAYOUT:
+            raise RunError(f"{self.path}: was made by a newer version of the package", hint="Upgrade, or name another.")
+        if layout < LAYOUT:
+            self._base.executescript(TABLES)
+            self._base.execute(f"PRAGMA user_version={LAYOUT}")
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            hint = "Is the disk full, or the file on a network drive? It has to be on a local disk, and writable."
+            raise RunError(f"{self.path}: {error}", hint=hint) from None
+        except sqlite3.DatabaseError as error:
+            hint = "It is damaged or no cache: move it away, and a new one is made."
+            raise RunError(f"{self.path}: {error}", hint=hint) from None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._told():
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._base
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("COMMIT")
+
+    def get(self, key: str) -> Answer | None:
+        """The kept answer to the request with this key."""
+        with self._told():
+            row = self._base.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        return None if row is None else _answer(json.loads(row[0]))
+
+    def claim(self, key: str) -> Claimed:
+        """Take the request on, unless it has an answer, another living process has it, or it is out in a batch."""
+        holder = self._hold()
+        with self._writing() as base:
+            if base.execute("SELECT 1 FROM answers WHERE key = ?", (key,)).fetchone():
+                return "answered"
+            if base.execute("SELECT 1 FROM batched WHERE key = ?", (key,)).fetchone():
+                return "batched"
+            row = base.execute("SELECT holder FROM claims WHERE key = ?", (key,)).fetchone()
+            if row is not None and row[0] != holder and self._lives(row[0]):
+                return "theirs"
+            base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (key, holder))
+        return "ours"
+
+    def release(self, key: str) -> None:
+        """Let others ask it: no answer came."""
+        with self._writing() as base:
+            base.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (key, self._holder))
+
+    def put(self, key: str, request: Mapping[str, Json], answer: Answer, buyer: str, share: float = 1.0) -> None:
+        """Keep an answer; of two to one request the first stays.
+
+        Args:
+            key: of `request`.
+            request: whole.
+            answer: as received.
+            buyer: who paid.
+            share: of the ordinary price that was paid.
+        """
+        usage, model = answer.usage, str(request.get("model", ""))
+        kept = {"text": answer.text, "thinking": answer.thinking, "finish": answer.finish, "error": answer.error}
+        row = (key, canonical(request), model, canonical({**kept, "input_tokens": usage.input_tokens,
+               "output_tokens": usage.output_tokens}), buyer, usage.input_tokens, usage.output_tokens,
+               answer.seconds, share, time.time())  # fmt: skip
+        with self._writing() as base:
+            base.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            base.execute("DELETE FROM claims WHERE key = ?", (key,))
+            base.execute("DELETE FROM batched WHERE key = ?", (key,))
+
+    def bought(self, buyer: str) -> list[Bought]:
+        """What `buyer` paid for so far, by model."""
+        query = (
+            "SELECT model, COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(share < 1),"
+            " SUM((share < 1) * input_tokens), SUM((share < 1) * output_tokens)"
+            " FROM answers WHERE buyer = ? GROUP BY model ORDER BY model"
+        )
+        with self._told():
+            rows = self._base.execute(query, (buyer,)).fetchall()
+        return [Bought(model, Usage(*whole), Usage(*batch)) for model, *rest in rows
+                for whole, batch in [(rest[:3], rest[3:])]]  # fmt: skip
+
+    def typical(self, model: str) -> tuple[float, float] | None:
+        """(mean seconds, mean output tokens) of the latest answers of `model`; None where there are none."""
+        query = (
+            "SELECT AVG(seconds), AVG(output_tokens) FROM (SELECT seconds, output_tokens FROM answers"
+            " WHERE model = ? AND seconds > 0 ORDER BY made DESC LIMIT 500)"
+        )
+        with self._told():
+            row = self._base.execute(query, (model,)).fetchone()
+        return None if row[0] is None else (float(row[0]), float(row[1]))
+
+    def recall(self, name: str) -> str | None:
+        """What was noted under `name`."""
+        with self._told():
+            row = self._base.execute("SELECT value FROM known WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def note(self, name: str, value: str) -> None:
+        """Note something learned of a server, so that it need not be tried again."""
+        with self._writing() as base:
+            base.execute("INSERT OR REPLACE INTO known VALUES (?, ?)", (name, value))
+
+    def batch(self, requests: Iterable[tuple[str, Mapping[str, Json]]], buyer: str) -> None:
+        """Mark requests as out in a batch: they are not asked until their answers come, or `unbatch` gives them up."""
+        with self._writing() as base:
+            rows = (
+                (key, canonical(request), str(request.get("model", "")), buyer, time.time())
+                for key, request in requests
+            )
+            base.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?, ?, ?, ?)", rows)
+
+    def batched(self, buyer: str | None = None) -> dict[str, Mapping[str, Any]]:
+        """Key -> request of what is out in batches, of one buyer or of all."""
+        query, values = "SELECT key, request FROM batched", ()
+        if buyer is not None:
+            query, values = f"{query} WHERE buyer = ?", (buyer,)
+        with self._told():
+            return {key: json.loads(text) for key, text in self._base.execute(f"{query} ORDER BY key", values)}
+
+    def unbatch(self, keys: Iterable[str]) -> None:
+        """Requests that no batch will answer: they may be asked again."""
+        with self._writing() as base:
+            base.executemany("DELETE FROM batched WHERE key = ?", ((key,) for key in keys))
+
+    def entries(self) -> Iterator[Entry]:
+        """Every kept answer, in order of key. Raises RunError where one cannot be read."""
+        with self._told():
+            for key, request, model, answer, made in self._base.execute(
+                "SELECT key, request, model, answer, made FROM answers ORDER BY key"
+            ):
+                try:
+                    yield Entry(key, json.loads(request), model, _answer(json.loads(answer)), made)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    raise RunError(f"{self.path}: the entry {key[:15]} cannot be read") from None
+
+    def verify(self) -> list[str]:
+        """What is wrong with the file, in words: nothing, where each key is that of its request."""
+        with self._told():
+            problems = [row[0] for row in self._base.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            for key, request in self._base.execute("SELECT key, request FROM answers ORDER BY key"):
+                try:
+                    good = key_of(json.loads(request)) == key
+                except ValueError:
+                    good = False
+                if not good:
+                    problems.append(f"{key[:15]}: is not the key of its request")
+        return problems
+
+    def prune(self, *, before: float | None = None, model: str | None = None) -> int:
+        """Remove answers made before a time (unix seconds), of a model, or both; returns how many. Frees the space."""
+        wanted = [("made < ?", before), ("model = ?", model)]
+        chosen = [(clause, value) for clause, value in wanted if value is not None]
+        assert chosen
+        where = " AND ".join(clause for clause, _ in chosen)
+        with self._writing() as base:
+            removed = base.execute(f"DELETE FROM answers WHERE {where}", [value for _, value in chosen]).rowcount  # noqa: S608
+        with self._told():
+            self._base.execute("VACUUM")
+        return int(removed)
+
+    def close(self) -> None:
+        """Give up the claims that are left, and let go of the file."""
+        if self._holder:
+            with contextlib.suppress(sqlite3.Error):
+                self._base.execute("DELETE FROM claims WHERE holder = ?", (self._holder,))
+            self._file(self._holder).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._holder = ""
+        self._base.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _file(self, holder: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.holders") / holder
+
+    def _hold(self) -> str:
+        """Our name among the holders of claims; its file is locked as long as this process lives."""
+        if not self._holder:
+            holder = uuid.uuid4().hex
+            file = self._file(holder)
+            file.parent.mkdir(exist_ok=True)
+            self._lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._holder = holder
+        return self._holder
+
+    def _lives(self, holder: str) -> bool:
+        file = self._file(holder)
+        try:
+            handle = os.open(file, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        file.unlink(missing_ok=True)
+        return False
+
+
+def _answer(kept: Mapping[str, Any]) -> Answer:
+    usage = Usage(1, kept["input_tokens"], kept["output_tokens"])
+    return Answer(kept["text"], kept["thinking"], kept["finish"], usage, error=kept["error"])

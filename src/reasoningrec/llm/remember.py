@@ -1,0 +1,132 @@
+"""A `Client` made of a model and the cache: what was answered before is not asked again, nor what another asks now."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from reasoningrec.errors import TeacherError
+from reasoningrec.llm.cache import Cache, key_of
+from reasoningrec.llm.client import Answer, Model, Reply, Request, Usage
+from reasoningrec.rows import Json
+
+PATIENCE: Final = 0.1
+"""Seconds between two looks at what other processes are asking."""
+
+
+@dataclass
+class Spending:
+    """What this sitting asked and used, for people to read; all sittings together are in the cache."""
+
+    cached: int = 0
+    asked: int = 0
+    usage: Usage = Usage()
+    """Of what was asked now."""
+
+
+class Remembering:
+    """See the module."""
+
+    def __init__(self, model: Model, cache: Cache, buyer: str) -> None:
+        """`buyer` is who pays for what is asked: a run."""
+        self.name, self.settings = model.name, model.settings
+        self.model, self.cache, self.buyer = model, cache, buyer
+        self.spending = Spending()
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """Replies from the cache at once, the others as they come.
+
+        What another process is asking at the moment is waited for at the end. Raises TeacherError where the model can
+        not go on, or where all that is left is out in a batch.
+        """
+        queue = _Queue(iter(requests))
+        while True:
+            yield from self._ask(queue)
+            if not queue.theirs:
+                break
+            time.sleep(PATIENCE)
+            queue.again()
+        if queue.batched:
+            raise TeacherError(
+                f"{queue.batched} requests are out in a batch file",
+                hint="`reasoningrec batch import` takes its answers in; `reasoningrec batch drop` gives them up.",
+            )
+
+    def _ask(self, queue: _Queue) -> Iterator[Reply]:
+        """All of the queue that is not another's; what the cache has comes first, so that it need not wait."""
+        for request in queue:
+            reply = self._remembered(request, queue)
+            if isinstance(reply, Reply):
+                yield reply
+            elif reply:
+                break
+        else:
+            return
+        ready: deque[Reply] = deque()
+
+        def mine() -> Iterator[Request]:
+            yield request
+            for other in queue:
+                found = self._remembered(other, queue)
+                if isinstance(found, Reply):
+                    ready.append(found)
+                elif found:
+                    yield other
+
+        for asked, answer in self.model.send(mine()):
+            yield self._keep(asked, answer)
+            while ready:
+                yield ready.popleft()
+        yield from ready
+
+    def _remembered(self, request: Request, queue: _Queue) -> Reply | bool:
+        """The kept reply; True where the request is ours to ask now, False where it is not."""
+        key = key_of(self.model.body(request))
+        found = self.cache.get(key)
+        if found is None:
+            state = self.cache.claim(key)
+            if state != "answered":
+                queue.theirs += [request] * (state == "theirs")
+                queue.batched += state == "batched"
+                return state == "ours"
+            found = self.cache.get(key)
+            assert found is not None
+        self.spending.cached += 1
+        return _reply(request, found)
+
+    def _keep(self, request: Request, answer: Answer) -> Reply:
+        body: Mapping[str, Json] = self.model.body(request)
+        key = key_of(body)
+        if answer.received:
+            self.cache.put(key, body, answer, self.buyer)
+            self.spending.asked += 1
+            self.spending.usage += answer.usage
+        else:
+            self.cache.release(key)
+        return _reply(request, answer)
+
+
+class _Queue:
+    """Requests to come, those that another process is asking, and how many are out in a batch."""
+
+    def __init__(self, requests: Iterator[Request]) -> None:
+        self._requests = requests
+        self.theirs: list[Request] = []
+        self.batched = 0
+
+    def __iter__(self) -> Iterator[Request]:
+        return self._requests
+
+    def again(self) -> None:
+        """Put what others were asking back in the line."""
+        self._requests = itertools.chain(self.theirs, self._requests)
+        self.theirs = []
+
+
+def _reply(request: Request, answer: Answer) -> Reply:
+    usage = replace(answer.usage, calls=1) if answer.received else Usage()
+    return Reply(request.id, answer.text, usage, answer.error, answer.received)
