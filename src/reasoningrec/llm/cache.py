@@ -225,11 +225,9 @@ class Cache:
 
     def batched(self, buyer: str | None = None) -> dict[str, Mapping[str, Any]]:
         """Key -> request of what is out in batches, of one buyer or of all."""
-        query, values = "SELECT key, request FROM batched", ()
-        if buyer is not None:
-            query, values = f"{query} WHERE buyer = ?", (buyer,)
+        query = "SELECT key, request FROM batched WHERE ? IS NULL OR buyer = ? ORDER BY key"
         with self._told():
-            return {key: json.loads(text) for key, text in self._base.execute(f"{query} ORDER BY key", values)}
+            return {key: json.loads(text) for key, text in self._base.execute(query, (buyer, buyer))}
 
     def unbatch(self, keys: Iterable[str]) -> None:
         """Requests that no batch will answer: they may be asked again."""

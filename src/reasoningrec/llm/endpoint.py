@@ -150,7 +150,7 @@ class Endpoint:
         return self._counter.count(str(message["content"]) for message in messages), self._counter.exact
 
     def send(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer]]:
-        """Answers as they come. Raises TeacherError when no further request can be answered; those on their way land."""
+        """Answers as they come. Raises TeacherError when no further one can; those on their way land first."""
         loop = asyncio.new_event_loop()
         try:
             yield from self._fly(loop, iter(requests))
@@ -335,7 +335,7 @@ def _refused(status: int, text: str, headers: Mapping[str, str]) -> Outcome:
 
 
 def _received(text: str, seconds: float, guess: int) -> Outcome:
-    """A 200: an answer, or something that is none and may be one at the next try; `guess`: tokens, where not counted."""
+    """A 200: an answer, or something that may be one at the next try. `guess`: tokens of the prompt, if not told."""
     try:
         whole = json.loads(text)
         choice = whole["choices"][0]

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from reasoningrec.errors import TeacherError
@@ -24,7 +24,7 @@ class Spending:
 
     cached: int = 0
     asked: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     """Of what was asked now."""
 
 
