@@ -18,9 +18,10 @@ from reasoningrec.data.texts import text_key
 from reasoningrec.data.timeline import Ints
 from reasoningrec.errors import InputError, NotInRunError
 from reasoningrec.pipeline.explain import explain
+from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.learn import student_answers
 from reasoningrec.pipeline.line import check_finished
-from reasoningrec.pipeline.workspace import GIVEN, Workspace, config_of
+from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.ranking.retrieve import unseen
 from reasoningrec.records import Case, Query, Recommendation
 from reasoningrec.runs import Run

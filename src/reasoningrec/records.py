@@ -127,6 +127,8 @@ class Rationale:
     why: str
     citations: tuple[str, ...]
     origin: str
+    hinted: bool = True
+    """Whether its writer was told the label."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,10 +318,14 @@ class Run:
         return self.folder / f"{name}.journal"
 
     def times(self) -> dict[str, Any]:
-        """Per stage: `started` and `finished` (UTC, ISO 8601) and `seconds` of its last sitting."""
+        """Per stage, of its last sitting: `started`, `finished` (UTC, ISO 8601), `seconds`, `spent` on models."""
         path = self.folder / TIMES
         times: dict[str, Any] = read_json(path) if path.exists() else {}
         return times
+
+    def note_sitting(self, name: str, spent: Mapping[str, Any]) -> None:
+        """Keep what this sitting of a begun stage spent, beside its times."""
+        self._note_times(name, {"spent": spent})
 
     def _files(self, name: str) -> list[Path]:
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or f"{name}.json" in (MANIFEST, TIMES):
@@ -361,9 +365,9 @@ class Run:
         manifest: dict[str, Any] = {"config": self._config, "version": self._version, "stages": stages}
         write_json(self.folder / MANIFEST, manifest)
 
-    def _note_times(self, name: str, entry: Mapping[str, str | float]) -> None:
+    def _note_times(self, name: str, entry: Mapping[str, Any]) -> None:
         times = self.times()
-        times[name] = {**(times.get(name, {}) if "finished" in entry else {}), **entry}
+        times[name] = {**({} if "started" in entry else times.get(name, {})), **entry}
         write_json(self.folder / TIMES, times)
 
 

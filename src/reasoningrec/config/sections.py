@@ -165,8 +165,8 @@ class TextsConfig(Section):
     """The same with user, text, origin."""
     rationales: str = ""
     """The same with user, item, label, taste, why, origin, for train windows."""
-    missing: Literal["write", "leave"] = "write"
-    """Texts that are not given: the teacher writes them, or they stay blank."""
+    missing: Literal["leave", "write"] = "leave"
+    """Where some texts of a kind are given, the others of it stay blank, or the teacher writes them."""
     vouched: bool = False
     """You vouch that no given text knows a review or rating of a target; else protocol = "paper" is needed."""
 

@@ -38,8 +38,8 @@ def read(config: DataConfig, name: str) -> Corpus:
     """Read the user's own tables. Raises DataError: a missing file or column, an unknown suffix, or bad rows."""
     names = {path: name for name, path in files(config).items()}
     path, items_path = Path(config.path), Path(config.items)
-    interactions = _table(names[path], path, _mapping(config, INTERACTIONS))
-    items = _table(names[items_path], items_path, _mapping(config, ITEMS)) if config.items else None
+    interactions = table(names[path], path, _mapping(config, INTERACTIONS))
+    items = table(names[items_path], items_path, _mapping(config, ITEMS)) if config.items else None
     if items is not None and "categories" in items.rows.columns:
         items = Table(items.file, items.rows.with_columns(_categories(items.rows["categories"])), items.bad)
     return corpus(config, name, Raw((interactions,), items))
@@ -47,15 +47,25 @@ def read(config: DataConfig, name: str) -> Corpus:
 
 def _mapping(config: DataConfig, keys: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Column of `Raw` -> (key of the config, the user's column), for those that are mapped."""
-    pairs = {column: (key, getattr(config.columns, key)) for key, column in keys.items()}
+    pairs = {column: (f"data.columns.{key}", getattr(config.columns, key)) for key, column in keys.items()}
     for column in ("user", "item"):
         if column in pairs and not pairs[column][1]:
-            raise DataError(f'data.columns.{pairs[column][0]}: may not be "": every table needs this column')
+            raise DataError(f'{pairs[column][0]}: may not be "": every table needs this column')
     return {column: pair for column, pair in pairs.items() if pair[1]}
 
 
-def _table(file: str, path: Path, mapping: Mapping[str, tuple[str, str]]) -> Table:
-    """The mapped columns under our names, as text (categories may be lists)."""
+def table(file: str, path: Path, mapping: Mapping[str, tuple[str, str]]) -> Table:
+    """The columns of a file under our names, as text (categories may be lists).
+
+    Args:
+        file: its name in messages.
+        path: a CSV, TSV, JSON lines or Parquet file, by suffix.
+        mapping: our name of a column -> (the setting that names it, the file's own name of it); where no setting does,
+            the first is "".
+
+    Raises:
+        DataError: an unknown suffix, no such column, or a file that cannot be read.
+    """
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name one file")
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
@@ -78,9 +88,10 @@ def _require_columns(file: str, mapping: Mapping[str, tuple[str, str]], found: S
             continue
         near = difflib.get_close_matches(own, found, n=3, cutoff=0.5)
         other = f"nearest: {', '.join(near)}" if near else f"found: {', '.join(list(found)[:20]) or 'none'}"
+        section, _, name = key.rpartition(".")
         raise DataError(
-            f"{file}: there is no column {own!r} (data.columns.{key}); {other}",
-            hint=f"Set {key} under [data.columns] to the column that holds it{_OPTIONAL.get(key, '')}.",
+            f"{file}: there is no column {own!r}{f' ({key})' * bool(key)}; {other}",
+            hint=f"Set {name} under [{section}] to the column that holds it{_OPTIONAL.get(name, '')}." if key else "",
         )
 
 

@@ -51,7 +51,8 @@ class ReasonMaterial:
     """What a rationale may be written from."""
 
     case: Case
-    label: bool
+    label: bool | None
+    """None where the writer is not to know it."""
     item_word: str
     taste_words: int
     why_words: int
@@ -124,8 +125,10 @@ class Client(Protocol):
 
     name: str
     """Who wrote: stands as `origin` on every text."""
-    settings: Mapping[str, Json]
-    """All of its configuration that can change an answer; goes into the fingerprint of the stage."""
+
+    @property
+    def settings(self) -> Mapping[str, Json]:
+        """All of its configuration that can change an answer."""
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """One reply for each request, in any order.
@@ -156,7 +159,10 @@ class Model(Protocol):
     """A language model behind a `Client`: knows how to say a request whole, and how to get it answered."""
 
     name: str
-    settings: Mapping[str, Json]
+
+    @property
+    def settings(self) -> Mapping[str, Json]:
+        """All of its configuration that can change an answer."""
 
     def body(self, request: Request) -> dict[str, Json]:
         """The whole request, everything that can change its answer; its canonical JSON is the key of the cache."""

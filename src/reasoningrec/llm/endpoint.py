@@ -25,6 +25,7 @@ from reasoningrec.llm.client import Answer, Message, Request, Usage
 from reasoningrec.llm.forms import Form, chat, part_thinking, schema
 from reasoningrec.llm.keys import Key
 from reasoningrec.llm.limits import PerMinute, Purse, Window, pause_before
+from reasoningrec.llm.settings import answering
 from reasoningrec.llm.tokens import Counter
 from reasoningrec.rows import Json
 
@@ -118,10 +119,7 @@ class Endpoint:
         """Read the key from the environment. Raises ConfigError where it is not there."""
         self.name, self.config, self.purse = config.model, config, purse
         self.url = config.endpoint.rstrip("/")
-        self.settings: dict[str, Json] = {
-            "endpoint": self.url,
-            **config.model_dump(mode="json", include=ANSWERING),
-        }
+        self.settings = answering(config)
         self.tally = Tally()
         self._key, self._cache, self._luck = Key.of(config.key_env), cache, random.Random(seed)  # noqa: S311 - pauses
         self._counter = Counter(config.tokenizer)
@@ -298,10 +296,6 @@ class Endpoint:
         form: Form = "schema" if fits else "lines"
         self._cache.note(f"form of {self.url} {self.name}", form)
         return form
-
-
-ANSWERING: Final = {"model", "temperature", "top_p", "max_new_tokens", "answer_form", "leave_out", "extra"}
-"""Settings of a model that can change its answers."""
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from reasoningrec.llm import phrases, praise
 from reasoningrec.llm.client import ItemMaterial, Past, ReasonMaterial, Reply, Request, UserMaterial
 from reasoningrec.records import Case, Fact
+from reasoningrec.rows import Json
 
 SPEAKS = 0.05
 """Nats below which a fact supports nothing."""
@@ -24,16 +25,21 @@ class OfflineWriter:
     """A `Client` that needs no model, no network and no waiting."""
 
     name = "offline"
+    settings: Mapping[str, Json] = {}
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Write each text at once."""
         for request in requests:
             material, choose = request.material, Chooser(request.id)
+            assert material is not None
             if isinstance(material, ItemMaterial):
                 text = f"Description: {describe(material, choose)}"
             elif isinstance(material, UserMaterial):
                 text = f"Profile: {profile(material, choose)}"
             else:
+                if material.label is None:
+                    weights = sum(fact.weight for fact in material.case.evidence.facts)
+                    material = replace(material, label=weights >= 0)
                 answer = "Yes" if material.label else "No"
                 why = write_why(material, choose)
                 text = f"Taste: {taste(material.case, choose, material.taste_words)}\nPrediction: {answer}\nWhy: {why}"
@@ -164,7 +170,7 @@ def plan(facts: Sequence[Fact], decision: bool, most: int) -> Plan:
 
 def write_why(material: ReasonMaterial, choose: Chooser) -> str:
     """The reasons in words, strongest first, with a verdict that agrees with the label; shortened to `why_words`."""
-    label = material.label
+    label = bool(material.label)
     planned = plan(material.case.evidence.facts, label, material.max_reasons)
     verdict = choose(phrases.VERDICTS[label]).format(word=material.item_word)
     if not planned.reasons:

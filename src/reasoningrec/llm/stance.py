@@ -101,6 +101,46 @@ def stance(text: str) -> bool | None:
     return None if total == 0 else total > 0
 
 
+def mask(text: str) -> str:
+    """`text` with every saying of the decision blanked out as ____, the words that negate it as well.
+
+    What is left are the reasons; a reader who recovers the decision from them did not read it off.
+    """
+    hidden = _REMOVED.sub(lambda match: "\0" * len(match[0]), text.replace("’", "'"))
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for cut in [*_CUT.finditer(hidden.lower()), None]:
+        end = cut.start() if cut else len(hidden)
+        spans += _sayings(hidden.lower(), start, end)
+        start = cut.end() if cut else end
+    for start, end in reversed(_merged(spans)):
+        text = f"{text[:start]}____{text[end:]}"
+    return text
+
+
+def _sayings(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Where a clause of `text` says the decision."""
+    found = []
+    clause = re.sub(r"\s", " ", text[start:end])
+    for pattern, _ in _CUES:
+        for match in pattern.finditer(clause):
+            before = clause[: match.start()]
+            near = len(before) - len(" ".join(before.split(" ")[-7:]))
+            turned = NEGATOR.search(before, near)
+            found.append((start + (turned.start() if turned else match.start()), start + match.end()))
+    return found
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
 def _clause_weight(clause: str) -> float:
     if re.match(rf"\s*(?:{CONTRAST})\b", clause):
         return 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reasoningrec.config import Config
+from reasoningrec.llm.client import Request
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.pipeline.teach import material
 from reasoningrec.records import Case, Explanation
@@ -36,6 +37,7 @@ def explain(student: Student, cases: Sequence[Case], decisions: Sequence[bool], 
 
 def by_rule(case: Case, decision: bool, config: Config) -> Explanation:
     """The offline writer's explanation of a decision."""
-    reply = next(OfflineWriter().answer([reason.request(material(config, case, decision))]))
+    asked = Request(case.query.id, (), reason.FIELDS, material(config, case, decision))
+    reply = next(OfflineWriter().answer([asked]))
     written = reason.parse(reply, OfflineWriter.name)
     return Explanation(case.query.id, decision, written.taste, written.why, written.citations, written.origin)

@@ -18,9 +18,9 @@ STAGES: Final = (
     Stage("data", (), prepare.data_fields, prepare.read_data),
     Stage("split", ("data",), prepare.split_fields, prepare.make_split),
     Stage("evidence", ("split",), prepare.evidence_fields, prepare.make_evidence),
-    Stage("describe", ("split",), teach.fields("describe"), teach.write_descriptions),
-    Stage("profile", ("split",), teach.fields("profile"), teach.write_profiles),
-    Stage("reason", ("evidence", "describe", "profile"), teach.fields("reason"), teach.write_rationales),
+    Stage("describe", ("split",), teach.fields("describe"), teach.write_texts),
+    Stage("profile", ("split",), teach.fields("profile"), teach.write_texts),
+    Stage("reason", ("evidence", "describe", "profile"), teach.fields("reason"), teach.write_texts),
     Stage("verify", ("reason",), teach.verify_fields, teach.verify_rationales),
     Stage("train", ("verify",), learn.train_fields, learn.train_student),
     Stage("predict", ("train",), learn.predict_fields, learn.predict),
@@ -60,7 +60,7 @@ def run_line(folder: Path, config: Config, listener: Listener, until: str = NAME
     with Run.open(folder, create=True) as run:
         run.configure(config.model_dump(mode="json"), version=__version__)
         for stage in STAGES[: NAMES.index(until) + 1]:
-            _run_stage(stage, Desk(run, space, listener.moved), listener)
+            _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener)
 
 
 def check_finished(run: Run, space: Workspace, last: str) -> None:

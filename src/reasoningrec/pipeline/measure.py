@@ -102,7 +102,7 @@ def _notes(desk: Desk) -> tuple[str, ...]:
     wrote = stages["predict"].counts
     return (
         *stages["data"].notes,
-        *(note for stage in ("describe", "profile") for note in stages[stage].notes),
+        *(note for stage in ("describe", "profile", "reason", "verify") for note in stages[stage].notes),
         *(f"{stage}: {stages[stage].counts['failed']} texts failed" for stage in ("describe", "profile", "reason")
           if stages[stage].counts.get("failed")),
         f"rationales: {counts['kept']} of {counts['texts']} kept ({reasons})",

@@ -22,6 +22,7 @@ class Desk:
     run: Run
     space: Workspace
     tell: Tell
+    stage: str
 
     @property
     def folder(self) -> Path:

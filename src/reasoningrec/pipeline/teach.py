@@ -4,135 +4,138 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import polars as pl
-
-from reasoningrec import prompts
-from reasoningrec.config import Config
+from reasoningrec.config import Config, Gate
 from reasoningrec.data.texts import text_key
-from reasoningrec.errors import TeacherError
-from reasoningrec.llm.client import Client, ItemMaterial, Past, ReasonMaterial, Reply, Request, UserMaterial
-from reasoningrec.llm.offline import OfflineWriter
+from reasoningrec.llm.client import ItemMaterial, Past, ReasonMaterial, UserMaterial
+from reasoningrec.pipeline.ask import Begun, counts_of, hold
+from reasoningrec.pipeline.given import digest, notes
 from reasoningrec.pipeline.stage import Desk, Outcome
-from reasoningrec.pipeline.workspace import GIVEN, Workspace, rationales_of
-from reasoningrec.records import Case, Description, Profile, Rationale
-from reasoningrec.rows import Json, to_row, write_jsonl
+from reasoningrec.pipeline.workspace import Workspace, rationales_of
+from reasoningrec.pipeline.writers import judge_of, name_of, opened, settings_of, wording
+from reasoningrec.records import Case, Rationale, Verdict
+from reasoningrec.rows import Json, Row, read_jsonl, to_row, write_jsonl
 from reasoningrec.runs import Journal
-from reasoningrec.teacher import describe, profile, reason, verify
+from reasoningrec.teacher import describe, judge, profile, reason, verify
+from reasoningrec.teacher.conversation import Conversation, Result
 
-Text = Description | Profile | Rationale
-Parse = Callable[[Reply], Text]
-"""A reply as a record. Raises TeacherError where it is not in the form asked for."""
-
-
-def writer(config: Config) -> Client:
-    """Who writes the teacher's texts."""
-    del config  # the one writer so far has no settings
-    return OfflineWriter()
+PROMPTS: Mapping[str, Sequence[str]] = {
+    "describe": ("describe",),
+    "profile": ("profile",),
+    "reason": ("reason", "reason-unhinted"),
+    "verify": ("judge",),
+}
+"""Which prompts a stage asks with."""
 
 
 def fields(section: str) -> Callable[[Workspace], dict[str, Json]]:
-    """What the texts of a stage depend on: its settings, its prompt's wording, the words of the domain, the writer."""
+    """What the texts of a stage depend on: its settings, its prompts' wording, the words of the domain, the writer."""
 
     def of(space: Workspace) -> dict[str, Json]:
-        settings: dict[str, Json] = getattr(space.config, section).model_dump(mode="json")
-        asked = {"item_word": space.config.item_word, "prompt": prompts.digest(section)}
-        return {**settings, **asked, "writer": writer(space.config).name, "seed": space.config.seed}
+        config = space.config
+        settings: dict[str, Json] = getattr(config, section).model_dump(mode="json")
+        given = {"given": digest(config, section), "missing": config.texts.missing}
+        return {**settings, **_asked(config, section), **settings_of(config.teacher), **given, "seed": config.seed}
 
     return of
 
 
-def _ask(desk: Desk, name: str, requests: Sequence[Request], parse: Parse) -> Outcome:
-    """Put every request that has no row yet, and keep each answer or failure as it comes."""
-    target = desk.folder / f"{name}.jsonl"
-    if not target.exists():
-        with Journal(desk.run.journal_path(name)) as journal:
-            pending = [request for request in requests if request.id not in journal.done]
-            asked = {request.id: request for request in pending}
-            for reply in writer(desk.space.config).answer(pending):
-                journal.append(reply.request_id, _row(asked[reply.request_id], reply, parse))
-                desk.tell(len(journal.done), len(requests))
-            journal.finish(target)
-    return Outcome(_count(desk, name))
+def _asked(config: Config, stage: str) -> dict[str, Json]:
+    words = wording(config)
+    prompts: dict[str, Json] = {f"prompt {name}": words.prompts.digest(name) for name in PROMPTS[stage]}
+    return {"item_word": words.item_word, "items_word": words.items_word, "user_word": words.user_word, **prompts}
 
 
-def _row(request: Request, reply: Reply, parse: Parse) -> dict[str, Any]:
-    try:
-        return {**to_row(parse(reply)), "status": "done"}
-    except TeacherError as error:
-        return {
-            "key": request.id,
-            "status": "failed",
-            "error": str(error),
-            "prompt": request.prompt,
-            "answer": reply.text,
-        }
-
-
-def _count(desk: Desk, name: str) -> dict[str, int]:
-    status = pl.read_ndjson(desk.folder / f"{name}.jsonl", schema={"status": pl.String})["status"].to_list() or []
-    counted = Counter(status)
-    return {"texts": len(status), **{state: counted[state] for state in ("done", "failed")}}
-
-
-def write_descriptions(desk: Desk) -> Outcome:
-    """One description for each (target, allowed reviews) that some query shows."""
-    space = desk.space
-    if space.config.data.given_texts:
-        return _take_given(desk, "describe", space.corpus.given_descriptions, sorted(set(space.windows["item"])))
-    wanted = {text_key(item, n): (item, n) for item, n in space.description_keys.values()}
+def descriptions(space: Workspace) -> list[Begun]:
+    """A conversation for each (target, allowed reviews) that some query shows, save those whose text is given."""
+    config, words, origin = space.config, wording(space.config), name_of(space.config.teacher)
+    given = space.given_texts["describe"]
+    wanted = {text_key(item, n): (item, n) for item, n in space.description_keys.values() if item not in given}
     code = {item: index for index, item in enumerate(space.timeline.items)}
     details = dict(space.corpus.items.select("item", "details").iter_rows())
 
-    def ask(key: str, item: str, n: int) -> Request:
-        config, texts = space.config, tuple(space.reviews.texts(code[item], n))
-        return describe.request(
-            key, ItemMaterial(space.items[item], config.item_word, details[item], texts, config.describe.words)
-        )
+    def begin(key: str, item: str, n: int) -> Conversation[Any]:
+        texts = tuple(space.reviews.texts(code[item], n))
+        material = ItemMaterial(space.items[item], config.item_word, details[item], texts, config.describe.words)
+        return describe.conversation(key, material, words, origin)
 
-    requests = [ask(key, item, n) for key, (item, n) in sorted(wanted.items())]
-    name = writer(space.config).name
-    return _ask(desk, "describe", requests, lambda reply: describe.parse(reply, wanted[reply.request_id][0], name))
+    return [(key, partial(begin, key, item, n)) for key, (item, n) in sorted(wanted.items())]
 
 
-def write_profiles(desk: Desk) -> Outcome:
-    """One profile for each (user, known rows) that some query shows; none for users with no row before the windows."""
-    space = desk.space
-    if space.config.data.given_texts:
-        return _take_given(desk, "profile", space.corpus.given_profiles, sorted(set(space.windows["user"])))
-    wanted = {text_key(user, n): (user, n) for user, n in space.profile_keys.values()}
+def profiles(space: Workspace) -> list[Begun]:
+    """A conversation for each (user, known rows) that some query shows; none for users without such rows."""
+    config, words, origin = space.config, wording(space.config), name_of(space.config.teacher)
+    given = space.given_texts["profile"]
+    wanted = {text_key(user, n): (user, n) for user, n in space.profile_keys.values() if user not in given}
     said = dict(space.corpus.reviews.select("row", "text").iter_rows())
-    first = dict(zip(space.timeline.users, space.timeline.start.tolist(), strict=False))
+    line = space.timeline
+    first = dict(zip(line.users, line.start.tolist(), strict=False))
 
-    def past(user: str, n: int) -> tuple[Past, ...]:
-        line = space.timeline
-        return tuple(
-            Past(space.items[line.items[line.item[at]]], bool(line.liked[at]), said.get(int(line.row[at]), ""))
-            for at in range(first[user], first[user] + n)
-        )
+    def past(at: int) -> Past:
+        return Past(space.items[line.items[line.item[at]]], bool(line.liked[at]), said.get(int(line.row[at]), ""))
 
+    def begin(key: str, user: str, n: int) -> Conversation[Any]:
+        rows = tuple(past(at) for at in range(first[user], first[user] + n))
+        material = UserMaterial(user, config.item_word, rows, config.profile.words)
+        return profile.conversation(key, material, words, origin)
+
+    return [(key, partial(begin, key, user, n)) for key, (user, n) in sorted(wanted.items())]
+
+
+def rationales(space: Workspace) -> list[Begun]:
+    """A conversation for each train window, or for `shots` of them, save those whose rationale is given."""
     config = space.config
-    requests = [
-        profile.request(key, UserMaterial(user, config.item_word, past(user, n), config.profile.words))
-        for key, (user, n) in sorted(wanted.items())
-    ]
-    name = writer(config).name
-    return _ask(desk, "profile", requests, lambda reply: profile.parse(reply, wanted[reply.request_id][0], name))
+    given = space.given_texts["reason"]
+    examples = [example for example in space.examples if example.role == "train"]
+    chosen = reason.shots(examples, config.reason.shots, config.seed)
+    chosen = [example for example in chosen if example.query.id not in given]
+    shown = {case.query.id: case for case in space.cases(example.query.id for example in chosen)}
+    gates = gates_of(config)
+
+    def begin(id: str, label: bool) -> Conversation[Any]:
+        case = shown[id]
+
+        def problems(text: Rationale) -> list[str]:
+            verdict = verify.verify(text, label, case.evidence, config.reason, gates)
+            return [says for gate, says in verify.GATES.items() if gate in verdict.failures]
+
+        how = reason.Asking(
+            wording(config), name_of(config.teacher), config.reason.mode == "unhinted-first",
+            1 if config.teacher.offline else config.reason.tries, problems, config.seed,
+        )  # fmt: skip
+        return reason.conversation(material(config, case, label), how)
+
+    return [(example.query.id, partial(begin, example.query.id, example.label)) for example in chosen]
 
 
-def _take_given(desk: Desk, name: str, given: pl.DataFrame, wanted: list[str]) -> Outcome:
-    """The texts that came with the data, each with its origin; those missing are counted."""
-    texts = {id: (text, origin) for id, text, origin in given.select("id", "text", "origin").iter_rows()}
-    rows = [
-        {"key": f"{id}@{GIVEN}", "text": texts[id][0], "origin": texts[id][1], "status": "done"}
-        for id in wanted
-        if id in texts
-    ]
-    write_jsonl(desk.folder / f"{name}.jsonl", rows)
-    origins = ", ".join(sorted({origin for _, origin in texts.values()})) or "nobody"
-    note = f"{name}: {len(rows)} of {len(wanted)} texts given, written by {origins}; {len(wanted) - len(rows)} missing"
-    return Outcome({"texts": len(rows), "done": len(rows), "missing": len(wanted) - len(rows), "failed": 0}, (note,))
+WORK: Mapping[str, Callable[[Workspace], list[Begun]]] = {
+    "describe": descriptions,
+    "profile": profiles,
+    "reason": rationales,
+}
+
+
+def write_texts(desk: Desk) -> Outcome:
+    """Take what is given, have the rest written, and keep each text or failure as it comes."""
+    space, config, name = desk.space, desk.space.config, desk.stage
+    target = desk.folder / f"{name}.jsonl"
+    given = space.given_texts[name]
+    left = WORK[name](space)
+    asked = left if not digest(config, name) or config.texts.missing == "write" else []
+    if not target.exists():
+        with Journal(desk.run.journal_path(name)) as journal:
+            journal.extend((str(row.get("key") or row["query_id"]), row) for row in given.values())
+            with opened(config, config.teacher, desk.folder) as client:
+                hold(desk, journal, client, asked)
+            journal.finish(target)
+    counts = counts_of(read_jsonl(target))
+    if not digest(config, name):
+        return Outcome(counts)
+    wanted = {"describe": space.windows["item"].n_unique(), "profile": space.windows["user"].n_unique()}
+    whole = wanted.get(name, len(given) + len(left))
+    return Outcome({**counts, "missing": whole - len(given)}, notes(name, given, whole))
 
 
 def material(config: Config, case: Case, label: bool) -> ReasonMaterial:
@@ -141,36 +144,81 @@ def material(config: Config, case: Case, label: bool) -> ReasonMaterial:
     return ReasonMaterial(case, label, config.item_word, limits.taste_words, limits.why_words, limits.max_reasons)
 
 
-def write_rationales(desk: Desk) -> Outcome:
-    """Rationales for the train windows, or for `shots` of them."""
-    space = desk.space
-    examples = [example for example in space.examples if example.role == "train"]
-    chosen = reason.shots(examples, space.config.reason.shots, space.config.seed)
-    shown = {case.query.id: case for case in space.cases(example.query.id for example in chosen)}
-    requests = [reason.request(material(space.config, shown[example.query.id], example.label)) for example in chosen]
-    name = writer(space.config).name
-    return _ask(desk, "reason", requests, lambda reply: reason.parse(reply, name))
+def gates_of(config: Config) -> Sequence[Gate]:
+    """The gates by rule that a rationale must pass: as configured, or those that fit the prompts."""
+    if config.verify.gates:
+        return config.verify.gates
+    return tuple(verify.GATES) if wording(config).prompts.cites else verify.PLAIN
 
 
 def verify_fields(space: Workspace) -> dict[str, Json]:
-    """The gates and their limits."""
-    return {"gates": list(verify.GATES), **space.config.reason.model_dump(mode="json", include=verify.LIMITS)}
+    """The gates, their limits, and the judge."""
+    config = space.config
+    limits = config.reason.model_dump(mode="json", include=verify.LIMITS)
+    gates: dict[str, Json] = {f"gate {gate}": verify.GATES[gate] for gate in gates_of(config)}
+    chosen = judge_of(config)
+    asked = {} if chosen is None else {**_asked(config, "verify"), **settings_of(chosen)}
+    return {**gates, **limits, **asked}
 
 
 def verify_rationales(desk: Desk) -> Outcome:
-    """Put every rationale through the gates; train reads those that pass all."""
-    space = desk.space
+    """Put every rationale through the gates, and those that pass before the judge; train reads those that pass all."""
+    space, config = desk.space, desk.space.config
     written = rationales_of(desk.folder / "reason.jsonl")
     shown = {case.query.id: case.evidence for case in space.cases(written)}
-    verdicts = [
-        verify.verify(rationale, space.label_of[id], shown[id], space.config.reason)
+    gates = gates_of(config)
+    verdicts = {
+        id: verify.verify(rationale, space.label_of[id], shown[id], config.reason, gates)
         for id, rationale in sorted(written.items())
-    ]
-    write_jsonl(desk.folder / "verify.jsonl", (to_row(verdict) for verdict in verdicts))
-    failed = Counter(gate for verdict in verdicts for gate in verdict.failures)
-    counts: Mapping[str, int] = {
-        "texts": len(verdicts),
-        "kept": sum(verdict.kept for verdict in verdicts),
-        **{f"dropped_{gate}": failed[gate] for gate in verify.GATES},
     }
-    return Outcome(counts)
+    passed = {id: written[id] for id, verdict in verdicts.items() if verdict.kept}
+    said = _judged(desk, passed)
+    for id, row in said.items():
+        if row["said"] is not space.label_of[id]:
+            verdicts[id] = Verdict(id, (judge.GATE,))
+    write_jsonl(desk.folder / "verify.jsonl", (to_row(verdict) for verdict in verdicts.values()))
+    return Outcome(_verdict_counts(verdicts, said, gates), _judge_notes(config, said))
+
+
+def _judged(desk: Desk, passed: Mapping[str, Rationale]) -> dict[str, Row]:
+    """What the judge says of each rationale, from the journal where it stands there; {} where there is none."""
+    config, chosen = desk.space.config, judge_of(desk.space.config)
+    if chosen is None:
+        return {}
+    words = wording(config)
+    work: list[Begun] = [(id, partial(judge.conversation, text, words)) for id, text in passed.items()]
+    with (
+        Journal(desk.run.journal_path("verify")) as journal,
+        opened(config, chosen, desk.folder) as client,
+    ):
+        hold(desk, journal, client, work, _judgement)
+        write_jsonl(desk.folder / "verify" / "judge.jsonl", (journal.done[id] for id in sorted(passed)))
+        return dict(journal.done)
+
+
+def _judgement(result: Result[bool]) -> Row:
+    """What the artifact keeps of a judgement: `said` is null where the judge gave none."""
+    row = {"query_id": result.request.id, "said": result.text, **to_row(result.usage)}
+    return row if result.text is not None else {**row, "error": result.error, "answer": result.answer}
+
+
+def _verdict_counts(verdicts: Mapping[str, Verdict], said: Mapping[str, Row], gates: Sequence[Gate]) -> dict[str, int]:
+    failed = Counter(gate for verdict in verdicts.values() for gate in verdict.failures)
+    counts = {
+        "texts": len(verdicts),
+        "kept": sum(verdict.kept for verdict in verdicts.values()),
+        **{f"dropped_{gate}": failed[gate] for gate in gates},
+    }
+    if said:
+        counts |= {"judged": len(said), f"dropped_{judge.GATE}": failed[judge.GATE]}
+        counts["judge_failed"] = sum(row["said"] is None for row in said.values())
+        counts |= {name: sum(row[name] for row in said.values()) for name in ("calls", "input_tokens", "output_tokens")}
+    return counts
+
+
+def _judge_notes(config: Config, said: Mapping[str, Row]) -> tuple[str, ...]:
+    chosen = judge_of(config)
+    if chosen is not None:
+        return (f"self-verification: {name_of(chosen)} judged {len(said)} rationales with the decision blanked out",)
+    why = "no model writes or judges here" if config.verify.self_check else "it is switched off"
+    return (f"self-verification: not done: {why}",)

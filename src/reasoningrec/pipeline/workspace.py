@@ -19,13 +19,12 @@ from reasoningrec.data.split import examples
 from reasoningrec.data.texts import AllowedReviews, text_key
 from reasoningrec.data.timeline import Bools, Timeline
 from reasoningrec.errors import RunError
+from reasoningrec.pipeline import given
 from reasoningrec.ranking.fuse import Fused
 from reasoningrec.records import Case, Example, Item, Rationale, Role
 from reasoningrec.rows import from_row, read_json, read_jsonl
 from reasoningrec.runs import MANIFEST, Run
-
-GIVEN = "given"
-"""Stands for the number of reviews or rows in the key of a text that came with the data."""
+from reasoningrec.teacher.conversation import EXTRAS
 
 
 class Workspace:
@@ -104,18 +103,30 @@ class Workspace:
         return {id: (user, n) for id, user, n in rows if n}
 
     @cached_property
+    def given_texts(self) -> dict[str, given.Texts]:
+        """Stage -> the texts that were given, as its rows."""
+        return {
+            "describe": given.given_descriptions(self.config, self.corpus, self.windows),
+            "profile": given.given_profiles(self.config, self.corpus, self.windows),
+            "reason": given.given_rationales(self.config, self.windows),
+        }
+
+    @cached_property
     def texts(self) -> Texts:
-        """The teacher's texts and which query shows which."""
-        given = self.config.data.given_texts
-        if given:
-            of_target = {id: f"{item}@{GIVEN}" for id, (item, _) in self.description_keys.items()}
-            of_user = dict(zip(self.windows["id"], (f"{user}@{GIVEN}" for user in self.windows["user"]), strict=True))
-        else:
-            of_target = {id: text_key(*key) for id, key in self.description_keys.items()}
-            of_user = {id: text_key(*key) for id, key in self.profile_keys.items()}
-        return Texts(
-            texts_of(self.folder / "describe.jsonl"), texts_of(self.folder / "profile.jsonl"), of_target, of_user
-        )
+        """The teacher's texts and which query shows which: a given one, where there is one."""
+        descriptions = texts_of(self.folder / "describe.jsonl")
+        profiles = texts_of(self.folder / "profile.jsonl")
+        of_target = {
+            id: key if (key := f"{item}@{given.GIVEN}") in descriptions else text_key(item, n)
+            for id, (item, n) in self.description_keys.items()
+        }
+        of_user = {id: text_key(*key) for id, key in self.profile_keys.items()}
+        of_user |= {
+            id: key
+            for id, user in self.windows.select("id", "user").iter_rows()
+            if (key := f"{user}@{given.GIVEN}") in profiles
+        }
+        return Texts(descriptions, profiles, of_target, of_user)
 
     @cached_property
     def fused(self) -> Fused:
@@ -168,5 +179,6 @@ def texts_of(path: Path) -> dict[str, str]:
 
 def rationales_of(path: Path) -> dict[str, Rationale]:
     """Query id -> rationale, those that did not fail."""
-    rows = (row for row in read_jsonl(path) if row.pop("status") == "done")
-    return {row["query_id"]: from_row(Rationale, row) for row in rows}
+    rows = (row for row in read_jsonl(path) if row["status"] == "done")
+    texts = ({name: value for name, value in row.items() if name not in EXTRAS} for row in rows)
+    return {row["query_id"]: from_row(Rationale, row) for row in texts}

@@ -1,13 +1,44 @@
-"""Read the labelled lines a writer was asked for, whoever wrote them."""
+"""Read what a writer was asked for, in labelled lines or as JSON, whoever wrote it."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
 from reasoningrec.errors import TeacherError
 
+_FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL | re.IGNORECASE)
 CITATION = re.compile(r"\[(T|[HUC][1-9]\d{0,2})\]")
+
+
+def read(text: str, names: Sequence[str]) -> dict[str, str]:
+    """The text of each field of an answer, in one line each; by JSON where the answer is an object, else by labels.
+
+    Raises:
+        TeacherError: a field is missing, stands twice, or has nothing in it.
+    """
+    found = _object(text)
+    if found is None:
+        return labelled(text, names)
+    values = {str(key).strip().lower(): value for key, value in found.items()}
+    texts = {name: " ".join(str(values.get(name.lower()) or "").split()) for name in names}
+    for name, value in texts.items():
+        if not value:
+            raise TeacherError(f'the answer has no text under "{name.lower()}"')
+    return texts
+
+
+def _object(text: str) -> dict[str, object] | None:
+    """The JSON object that `text` is, also within a code fence; None where it is none."""
+    plain = _FENCE.sub(r"\1", text.strip())
+    if not plain.startswith("{"):
+        return None
+    try:
+        value = json.loads(plain)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def labelled(text: str, names: Sequence[str]) -> dict[str, str]:

@@ -1,26 +1,29 @@
-"""Item descriptions: a request for each (item, allowed reviews), and its answer (as in the paper)."""
+"""Item descriptions: a conversation for each (item, allowed reviews) (as in the paper)."""
 
 from __future__ import annotations
 
-from reasoningrec import prompts
 from reasoningrec.llm.client import ItemMaterial, Reply, Request
 from reasoningrec.records import Description
-from reasoningrec.teacher.answers import labelled
+from reasoningrec.teacher.answers import read
+from reasoningrec.teacher.conversation import Conversation, ask
+from reasoningrec.teacher.wording import Wording
+
+FIELDS = ("Description",)
 
 
-def request(key: str, material: ItemMaterial) -> Request:
+def request(key: str, material: ItemMaterial, wording: Wording) -> Request:
     """Ask for the description named `key`."""
-    prompt = prompts.render(
-        "describe",
-        item=material.item,
-        item_word=material.item_word,
-        details=material.details,
-        reviews=material.reviews,
-        words=material.words,
+    messages = wording.ask(
+        "describe", item=material.item, details=material.details, reviews=material.reviews, words=material.words
     )
-    return Request(key, prompt, material)
+    return Request(key, messages, FIELDS, material, material.words)
 
 
 def parse(reply: Reply, item: str, origin: str) -> Description:
     """The description in `reply`. Raises TeacherError when it is not in the form asked for."""
-    return Description(reply.request_id, item, labelled(reply.text, ["Description"])["Description"], origin)
+    return Description(reply.request_id, item, read(reply.text, FIELDS)["Description"], origin)
+
+
+def conversation(key: str, material: ItemMaterial, wording: Wording, origin: str) -> Conversation[Description]:
+    """Ask until there is a description that can be read."""
+    return ask(request(key, material, wording), lambda reply: parse(reply, material.item.id, origin))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from reasoningrec.config import ReasonConfig
+from reasoningrec.config import Gate, ReasonConfig
 from reasoningrec.llm.offline import SPEAKS
 from reasoningrec.llm.stance import stance
 from reasoningrec.records import Evidence, Explanation, Fact, Rationale, Verdict
 from reasoningrec.teacher import claims
 from reasoningrec.teacher.answers import CITATION, citations
 
-GATES: Mapping[str, str] = {
+GATES: Mapping[Gate, str] = {
     "form": "taste and why are whole sentences, and no sentence is a bare citation",
     "length": "taste and why keep to their words",
     "stance": "the text takes the side of the decision, and no sentence of it the other",
@@ -20,10 +20,13 @@ GATES: Mapping[str, str] = {
     "repeats": "no line is cited twice",
     "support": "the first cited line speaks for the decision, and at most one of the others against it",
     "titles": "a quoted title stands before the id of the item that has it",
+    "history": "what the text says they liked or not, by its quoted title, stands in the history so",
     "numbers": "every number stands in a line cited in the same sentence",
     "claims": "what is said beside a citation fits the cited line (see `teacher.claims`)",
     "leak": "nothing hints that the answer was known, and no stars are named",
 }
+PLAIN: Sequence[Gate] = ("form", "length", "stance", "history", "leak")
+"""The gates for texts that were not asked to cite."""
 LIMITS = {"taste_words", "why_words", "max_reasons"}
 """The settings of `[reason]` that gates read."""
 LEAKS = re.compile(
@@ -32,24 +35,38 @@ LEAKS = re.compile(
     re.IGNORECASE,
 )
 QUOTED = re.compile(r'"([^"]*)"\s*(?:\[(T|[HUC][1-9]\d{0,2})\])?')
+SAID_OF_TITLE = re.compile(
+    r"((?:\b(?:did not|didn't|never|not)\s+)?\b(?:liked?|enjoy(?:ed)?|loved?|disliked?|hated?))?"
+    r"\s*(?:the\s+)?[\"“]([^\"“”]{2,200})[\"”]",
+    re.IGNORECASE,
+)
+"""(what the text says they did, or nothing; a quoted title)."""
+DISLIKED = re.compile(r"\b(?:not|didn't|never|disliked?|hated?)\b", re.IGNORECASE)
 BARE = re.compile(r"(?:^|[.!?]\s)\s*\[[A-Z]\d*\]\s*[.!?]")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, limits: ReasonConfig) -> Verdict:
-    """Every gate that `text` fails, in the order of `GATES`.
+def verify(
+    text: Rationale | Explanation,
+    decision: bool,
+    evidence: Evidence,
+    limits: ReasonConfig,
+    gates: Collection[Gate] = tuple(GATES),
+) -> Verdict:
+    """Every gate of `gates` that `text` fails, in the order of `GATES`.
 
     Args:
         text: the taste and why to judge.
         decision: the side it must take: the label of a rationale, the fused decision of an explanation.
         evidence: the lines it may cite.
         limits: words and reasons.
+        gates: those to pass.
     """
     claimed = text.label if isinstance(text, Rationale) else text.decision
     facts = evidence.by_id()
     cited = citations(text.why)
-    passed = {
+    passed: Mapping[Gate, bool] = {
         "form": _is_formed(text, facts),
         "length": len(text.taste.split()) <= limits.taste_words and len(text.why.split()) <= limits.why_words,
         "stance": claimed is decision and stance(text.why) is decision and not _wavers(text.why, decision),
@@ -57,11 +74,12 @@ def verify(text: Rationale | Explanation, decision: bool, evidence: Evidence, li
         "repeats": len(CITATION.findall(text.why)) == len(cited),
         "support": _supports(cited, decision, facts),
         "titles": _titles_hold(text.why, facts),
+        "history": _history_holds(text.why, facts),
         "numbers": _numbers_hold(text.why, facts),
         "claims": claims.hold(text.why, facts),
         "leak": LEAKS.search(QUOTED.sub("", text.why)) is None,
     }
-    return Verdict(text.query_id, tuple(gate for gate in GATES if not passed[gate]))
+    return Verdict(text.query_id, tuple(gate for gate in GATES if gate in gates and not passed[gate]))
 
 
 def _wavers(why: str, decision: bool) -> bool:
@@ -89,6 +107,25 @@ def _supports(cited: Sequence[str], decision: bool, facts: Mapping[str, Fact]) -
 
 def _titles_hold(why: str, facts: Mapping[str, Fact]) -> bool:
     return all(id in facts and facts[id].values.get("title") == title for title, id in QUOTED.findall(why))
+
+
+def _history_holds(why: str, facts: Mapping[str, Fact]) -> bool:
+    reactions = {
+        _folded(str(fact.values["title"])): fact.values.get("liked")
+        for fact in facts.values()
+        if fact.values.get("title")
+    }
+    for said, title in SAID_OF_TITLE.findall(why):
+        if not said:
+            continue
+        liked = reactions.get(_folded(title), ...)
+        if liked is ... or (liked is not None and liked is bool(DISLIKED.search(said))):
+            return False
+    return True
+
+
+def _folded(title: str) -> str:
+    return " ".join(re.sub(r"[^\w\s]", " ", title.casefold()).split())
 
 
 def _numbers_hold(why: str, facts: Mapping[str, Fact]) -> bool:
