@@ -19,9 +19,12 @@ from reasoningrec.data.corpus import INTERACTIONS, ITEMS, REVIEWS, Corpus
 from reasoningrec.data.split import examples, split
 from reasoningrec.data.texts import AllowedReviews, text_key
 from reasoningrec.data.timeline import Timeline
+from reasoningrec.prompts import PromptSet
 from reasoningrec.records import Case, Example, Item
+from reasoningrec.teacher.wording import Wording
 
 DAY = 86_400
+WORDING = Wording(PromptSet("cited"), "product", "products", "person")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ class Case:
     description: str = ""
     """Of the target, as of the query; empty where there is none."""
     profile: str = ""
+    item_texts: Mapping[str, str] = field(default_factory=dict)
+    """Descriptions of the history's items, by item id, "" where there is none; under the `paper` protocol alone."""
 
 
 @dataclass(frozen=True, slots=True)

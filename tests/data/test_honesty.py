@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from making import CATALOGUE, DAY, Line, Row, corpus_of, demo_line, place_of
+from making import CATALOGUE, DAY, WORDING, Line, Row, corpus_of, demo_line, place_of
 from reasoningrec.config import Config, Protocol, SplitConfig
 from reasoningrec.data import evidence as evidence_module
 from reasoningrec.data import split as split_module
@@ -85,7 +85,8 @@ class Asked:
 def as_text(case: Case) -> str:
     """The case with all its numbers, and the prompts made of it."""
     material = ReasonMaterial(case, True, "item", 60, 80, 3)
-    return "\n".join([repr(case), row_text(TrainingRow(case, True)), reason.request(material).prompt])
+    asked = reason.request(material, WORDING).messages[0].text
+    return "\n".join([repr(case), row_text(TrainingRow(case, True)), asked])
 
 
 def is_hidden(row: Row, target: Row, protocol: Protocol) -> bool:
@@ -341,10 +342,11 @@ def cases_of_run(folder: Path, corpus: Corpus, config: Config) -> dict[str, str]
     """Query id -> all that is shown of it by a run over `corpus`."""
     with Run.open(folder, create=True) as run:
         corpus.save(folder / "data")
-        desk = Desk(run, Workspace(folder, config), lambda done, total: None)
-        for stage in (prepare.make_split, prepare.make_evidence, teach.write_descriptions, teach.write_profiles):
-            stage(desk)
-        space = desk.space
+        space = Workspace(folder, config)
+        work = {"split": prepare.make_split, "evidence": prepare.make_evidence}
+        work |= {"describe": teach.write_texts, "profile": teach.write_texts}
+        for name, stage in work.items():
+            stage(Desk(run, space, lambda done, total: None, name))
         return {case.query.id: as_text(case) for case in space.cases(space.windows["id"])}
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from making import CATALOGUE, DAY, Line, Row, corpus_of, demo_line
+from making import CATALOGUE, DAY, WORDING, Line, Row, corpus_of, demo_line
 from reasoningrec.config import DataConfig, ReasonConfig, SplitConfig
 from reasoningrec.data import demo
 from reasoningrec.evaluation.explanations import TrueReasons, count_frames, true_reason_hits
@@ -32,7 +32,7 @@ def shop() -> Line:
 
 def written(case: Case, label: bool, limits: ReasonConfig = LIMITS) -> Rationale:
     material = ReasonMaterial(case, label, "item", limits.taste_words, limits.why_words, limits.max_reasons)
-    reply = next(OfflineWriter().answer([reason.request(material)]))
+    reply = next(OfflineWriter().answer([reason.request(material, WORDING)]))
     return reason.parse(reply, OfflineWriter.name)
 
 
@@ -70,7 +70,7 @@ def test_the_same_request_gets_the_same_text_and_others_get_others() -> None:
 
 
 def test_wording_does_not_depend_on_order_or_company() -> None:
-    requests = [reason.request(ReasonMaterial(case, True, "item", 60, 80, 3)) for case in shop().cases[:10]]
+    requests = [reason.request(ReasonMaterial(case, True, "item", 60, 80, 3), WORDING) for case in shop().cases[:10]]
     forth, back = list(OfflineWriter().answer(requests)), list(OfflineWriter().answer(requests[::-1]))
     assert forth == back[::-1]
 
@@ -234,9 +234,9 @@ def test_limit_keeps_whole_words(text: str, words: int) -> None:
 def test_all_three_kinds_of_request_are_answered_in_the_asked_form() -> None:
     past = tuple(Past(item, True, "") for item in CATALOGUE)
     requests = [
-        Request("a", "", ItemMaterial(LAMP, "item", "", (), 25)),
-        Request("b", "", UserMaterial("u", "item", past, 100)),
-        Request("c", "", ReasonMaterial(shop().cases[0], False, "item", 60, 80, 3)),
+        Request("a", (), ("Description",), ItemMaterial(LAMP, "item", "", (), 25)),
+        Request("b", (), ("Description",), UserMaterial("u", "item", past, 100)),
+        Request("c", (), ("Description",), ReasonMaterial(shop().cases[0], False, "item", 60, 80, 3)),
     ]
     replies = {reply.request_id: reply.text for reply in OfflineWriter().answer(requests)}
     assert replies["a"].startswith("Description: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from making import WORDING
 from reasoningrec.errors import TeacherError
 from reasoningrec.llm.client import ItemMaterial, Reply
 from reasoningrec.llm.offline import OfflineWriter
@@ -15,17 +16,17 @@ MATERIAL = ItemMaterial(LAMP, "product", "A lamp of bamboo.", ("Great lamp.", "I
 
 
 def test_the_prompt_holds_what_the_description_may_be_written_from() -> None:
-    asked = describe.request("i1@2", MATERIAL)
+    asked = describe.request("i1@2", MATERIAL, WORDING)
     assert asked.id == "i1@2"
     assert asked.material is MATERIAL
     for part in ("this product in at most 25 words", "Title: Lamp", "Brand: Alder", "Price: $12.50", "lamp, quiet"):
-        assert part in asked.prompt
-    assert "Details: A lamp of bamboo." in asked.prompt
-    assert asked.prompt.index("Review 1: Great lamp.") < asked.prompt.index("Review 2: It broke.")
+        assert part in asked.messages[0].text
+    assert "Details: A lamp of bamboo." in asked.messages[0].text
+    assert asked.messages[0].text.index("Review 1: Great lamp.") < asked.messages[0].text.index("Review 2: It broke.")
 
 
 def test_what_is_unknown_has_no_line() -> None:
-    prompt = describe.request("i", ItemMaterial(Item("i", "Thing"), "item", "", (), 25)).prompt
+    prompt = describe.request("i", ItemMaterial(Item("i", "Thing"), "item", "", (), 25), WORDING).messages[0].text
     for label in ("Brand:", "Price:", "Categories:", "Details:", "Review"):
         assert label not in prompt
 
@@ -42,5 +43,5 @@ def test_an_answer_in_another_form_is_refused(text: str) -> None:
 
 
 def test_the_offline_writer_answers_in_the_asked_form() -> None:
-    reply = next(OfflineWriter().answer([describe.request("i1@2", MATERIAL)]))
+    reply = next(OfflineWriter().answer([describe.request("i1@2", MATERIAL, WORDING)]))
     assert describe.parse(reply, "i1", "offline").text.startswith("A lamp quiet product by Alder for $12.50")

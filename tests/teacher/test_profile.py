@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from making import WORDING
 from reasoningrec.errors import TeacherError
 from reasoningrec.llm.client import Past, Reply, UserMaterial
 from reasoningrec.llm.offline import OfflineWriter
@@ -15,10 +16,10 @@ MATERIAL = UserMaterial("u1", "product", PAST, 100)
 
 
 def test_the_prompt_lists_the_past_in_order() -> None:
-    asked = profile.request("u1@2", MATERIAL)
-    lines = [line for line in asked.prompt.splitlines() if line.startswith("- ")]
+    asked = profile.request("u1@2", MATERIAL, WORDING)
+    lines = [line for line in asked.messages[0].text.splitlines() if line.startswith("- ")]
     assert lines == ['- "Lamp" by Alder: liked; wrote: Great.', '- "Clock": did not like']
-    assert "at most 100 words" in asked.prompt
+    assert "at most 100 words" in asked.messages[0].text
     assert (asked.id, asked.material) == ("u1@2", MATERIAL)
 
 
@@ -34,7 +35,7 @@ def test_an_answer_in_another_form_is_refused(text: str) -> None:
 
 
 def test_the_offline_writer_answers_in_the_asked_form() -> None:
-    reply = next(OfflineWriter().answer([profile.request("u1@2", MATERIAL)]))
+    reply = next(OfflineWriter().answer([profile.request("u1@2", MATERIAL, WORDING)]))
     text = profile.parse(reply, "u1", "offline").text
     assert text.startswith("Rated 2 products so far and liked 1.")
     assert 'Did not like "Clock".' in text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from making import demo_line
+from making import WORDING, demo_line
 from reasoningrec.errors import TeacherError
 from reasoningrec.llm.client import ReasonMaterial, Reply
 from reasoningrec.records import Case, Example, Query
@@ -22,9 +22,9 @@ def material(label: bool) -> ReasonMaterial:
 
 
 def test_the_prompt_shows_every_line_of_evidence_with_its_id() -> None:
-    asked = reason.request(material(True))
+    asked = reason.request(material(True), WORDING)
     assert asked.id == CASE.query.id
-    lines = asked.prompt.splitlines()
+    lines = asked.messages[0].text.splitlines()
     for fact in CASE.evidence.facts:
         assert f"[{fact.id}] {fact.text}" in lines
     assert f"Profile: {CASE.profile}" in lines
@@ -32,12 +32,12 @@ def test_the_prompt_shows_every_line_of_evidence_with_its_id() -> None:
 
 
 def test_the_prompt_is_told_the_label_and_the_limits() -> None:
-    yes, no = (reason.request(material(label)).prompt for label in (True, False))
+    yes, no = (reason.request(material(label), WORDING).messages[0].text for label in (True, False))
     assert "A person liked the product [T]" in yes
     assert "A person did not like the product [T]" in no
-    assert "Prediction: Yes" in yes
-    assert "Prediction: No" in no
-    for words in ("at most 60 words", "most 80 words", "at most 3 reasons"):
+    assert "Under Prediction, say Yes." in yes
+    assert "Under Prediction, say No." in no
+    for words in ("at most 60 words", "at most 80 words", "at most 3 reasons"):
         assert words in yes
 
 

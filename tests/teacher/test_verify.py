@@ -7,7 +7,7 @@ import pytest
 from reasoningrec.config import ReasonConfig
 from reasoningrec.records import Evidence, Explanation, Fact, Rationale
 from reasoningrec.teacher.answers import citations
-from reasoningrec.teacher.verify import GATES, verify
+from reasoningrec.teacher.verify import GATES, PLAIN, verify
 
 LIMITS = ReasonConfig(taste_words=10, why_words=30)
 EVIDENCE = Evidence(
@@ -54,7 +54,7 @@ def test_good_texts_pass(why: str, decision: bool) -> None:
         ("support", "You will like it [C1]."),
         ("support", "You will like it [C1], [U1]."),
         ("support", "You will like it [U1], [C1], [H2]."),
-        ("titles", 'You liked "Lamp 13 Pro" [H1], so you will like it.'),
+        ("titles", 'As "Lamp 13 Pro" [H1] says, you will like it.'),
         ("titles", 'You liked "Lamp 12 Pro" [U1], so you will like it.'),
         ("titles", 'You liked "Lamp 12 Pro", so you will like it [H1].'),
         ("numbers", "You liked 9 of 21 [U1], so you will like it."),
@@ -79,7 +79,31 @@ def test_a_text_without_a_citation_has_no_support_either() -> None:
 
 def test_every_gate_is_seen_to_refuse() -> None:
     refused = {gate for gate, _ in test_each_gate_refuses.pytestmark[0].args[1]}  # type: ignore[attr-defined]
-    assert refused == set(GATES)
+    assert refused == set(GATES) - {"history"}  # has tests of its own, below
+
+
+@pytest.mark.parametrize(
+    ("why", "holds"),
+    [
+        ('You liked "Lamp 12 Pro", so you will like it.', True),
+        ('You liked the "lamp 12 pro", so you will like it.', True),
+        ("You enjoyed “Lamp 12 Pro”, so you will like it.", True),
+        ('Its "warm light" suits you, so you will like it.', True),
+        ('You liked "Lamp 13 Pro", so you will like it.', False),
+        ('You did not like "Lamp 12 Pro", but you will like it.', False),
+        ('You disliked "Lamp 12 Pro", but you will like it.', False),
+    ],
+)
+def test_what_is_said_of_the_history_must_stand_there(why: str, holds: bool) -> None:
+    text = Rationale("q", True, "Lamps.", why, (), "someone")
+    assert verify(text, True, EVIDENCE, LIMITS, PLAIN).failures == (() if holds else ("history",))
+
+
+def test_only_the_gates_that_are_asked_for_are_judged() -> None:
+    assert failed("You will like it.") == ("citations", "support")
+    text = Rationale("q", True, "Lamps.", "You will like it.", (), "someone")
+    assert verify(text, True, EVIDENCE, LIMITS, ("citations",)).failures == ("citations",)
+    assert verify(text, True, EVIDENCE, LIMITS, PLAIN).kept
 
 
 def test_an_empty_taste_or_a_long_one_is_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -24,6 +24,8 @@ class Texts:
     profiles: Mapping[str, str]
     of_target: Mapping[str, str]
     of_user: Mapping[str, str]
+    of_item: Mapping[str, str] = field(default_factory=dict)
+    """Item id -> key of its description, for items of the history; `paper` only: there an item has one for all times."""
 
 
 def items_of(corpus: Corpus) -> dict[str, Item]:
@@ -49,4 +51,7 @@ def cases(
             evidence=facts(query, target, shown, row, attributes),
             description=texts.descriptions.get(texts.of_target.get(query.id, ""), ""),
             profile=texts.profiles.get(texts.of_user.get(query.id, ""), ""),
+            item_texts={
+                item: text for item in shown if (text := texts.descriptions.get(texts.of_item.get(item, ""), ""))
+            },
         )

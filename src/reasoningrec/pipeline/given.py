@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -35,10 +35,9 @@ def digest(config: Config, stage: str) -> str:
         raise DataError(f"texts.{FILES[stage]}: {path}: cannot be read: {error.strerror}") from None
 
 
-def given_descriptions(config: Config, corpus: Corpus, windows: pl.DataFrame) -> Texts:
-    """By item, those of the windows' targets."""
+def given_descriptions(config: Config, corpus: Corpus, wanted: Collection[str]) -> Texts:
+    """By item, those of the items that are shown."""
     frame = _texts(config, corpus.given_descriptions, "descriptions", "item")
-    wanted = set(windows["item"])
     return {
         id: _row(Description(f"{id}@{GIVEN}", id, text, origin))
         for id, text, origin in frame.iter_rows()

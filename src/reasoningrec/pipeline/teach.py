@@ -52,7 +52,10 @@ def descriptions(space: Workspace) -> list[Begun]:
     """A conversation for each (target, allowed reviews) that some query shows, save those whose text is given."""
     config, words, origin = space.config, wording(space.config), name_of(space.config.teacher)
     given = space.given_texts["describe"]
-    wanted = {text_key(item, n): (item, n) for item, n in space.description_keys.values() if item not in given}
+    keys = {*space.description_keys.values()}
+    if config.protocol == "paper" and config.texts.prompts == "paper":  # shows the history's items with descriptions
+        keys |= {(item, space.review_counts[item]) for item in space.shown_items}
+    wanted = {text_key(item, n): (item, n) for item, n in keys if item not in given}
     code = {item: index for index, item in enumerate(space.timeline.items)}
     details = dict(space.corpus.items.select("item", "details").iter_rows())
 
@@ -133,7 +136,7 @@ def write_texts(desk: Desk) -> Outcome:
     counts = counts_of(read_jsonl(target))
     if not digest(config, name):
         return Outcome(counts)
-    wanted = {"describe": space.windows["item"].n_unique(), "profile": space.windows["user"].n_unique()}
+    wanted = {"describe": len(space.shown_items), "profile": space.windows["user"].n_unique()}
     whole = wanted.get(name, len(given) + len(left))
     return Outcome({**counts, "missing": whole - len(given)}, notes(name, given, whole))
 

@@ -90,6 +90,12 @@ class Workspace:
         return AllowedReviews(self.corpus, self.timeline, self.windows, config.protocol, config.describe.max_reviews)
 
     @cached_property
+    def shown_items(self) -> frozenset[str]:
+        """Every item that some query asks about or shows in its history."""
+        shown = {reaction.item for example in self.examples for reaction in example.query.history}
+        return frozenset(shown.union(self.windows["item"]))
+
+    @cached_property
     def description_keys(self) -> dict[str, tuple[str, int]]:
         """Query id -> (target, how many of its reviews the query may know)."""
         at = self.windows["at"].to_numpy()
@@ -106,7 +112,7 @@ class Workspace:
     def given_texts(self) -> dict[str, given.Texts]:
         """Stage -> the texts that were given, as its rows."""
         return {
-            "describe": given.given_descriptions(self.config, self.corpus, self.windows),
+            "describe": given.given_descriptions(self.config, self.corpus, self.shown_items),
             "profile": given.given_profiles(self.config, self.corpus, self.windows),
             "reason": given.given_rationales(self.config, self.windows),
         }
@@ -126,7 +132,19 @@ class Workspace:
             for id, user in self.windows.select("id", "user").iter_rows()
             if (key := f"{user}@{given.GIVEN}") in profiles
         }
-        return Texts(descriptions, profiles, of_target, of_user)
+        of_item: dict[str, str] = {}
+        if self.config.protocol == "paper":
+            of_item = {item: text_key(item, n) for item, n in self.review_counts.items()}
+            given_keys = {item: f"{item}@{given.GIVEN}" for item in of_item}
+            of_item |= {item: key for item, key in given_keys.items() if key in descriptions}
+        return Texts(descriptions, profiles, of_target, of_user, of_item)
+
+    @cached_property
+    def review_counts(self) -> dict[str, int]:
+        """How many reviews of each item may be read when all may (`paper`)."""
+        items = np.arange(len(self.timeline.items))
+        counts = self.reviews.count(items, np.full(items.size, np.iinfo(np.int32).max))
+        return dict(zip(self.timeline.items, counts.tolist(), strict=True))
 
     @cached_property
     def fused(self) -> Fused:

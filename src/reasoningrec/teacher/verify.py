@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from reasoningrec.config import Gate, ReasonConfig
@@ -110,22 +111,17 @@ def _titles_hold(why: str, facts: Mapping[str, Fact]) -> bool:
 
 
 def _history_holds(why: str, facts: Mapping[str, Fact]) -> bool:
-    reactions = {
-        _folded(str(fact.values["title"])): fact.values.get("liked")
-        for fact in facts.values()
-        if fact.values.get("title")
-    }
-    for said, title in SAID_OF_TITLE.findall(why):
-        if not said:
-            continue
-        liked = reactions.get(_folded(title), ...)
-        if liked is ... or (liked is not None and liked is bool(DISLIKED.search(said))):
-            return False
-    return True
+    reactions: dict[str, set[object]] = defaultdict(set)  # items may share a title
+    for fact in facts.values():
+        if fact.values.get("title"):
+            reactions[_folded(str(fact.values["title"]))].add(fact.values.get("liked"))
+    claims_made = ((_folded(title), not DISLIKED.search(said)) for said, title in SAID_OF_TITLE.findall(why) if said)
+    return all({liked, None} & reactions.get(title, set()) for title, liked in claims_made)
 
 
 def _folded(title: str) -> str:
-    return " ".join(re.sub(r"[^\w\s]", " ", title.casefold()).split())
+    """A title without what writers change in it: case, punctuation, spaces."""
+    return " ".join(re.sub(r"[^\w\s]", " ", title.casefold()).split()) or title
 
 
 def _numbers_hold(why: str, facts: Mapping[str, Fact]) -> bool:
