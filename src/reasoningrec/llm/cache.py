@@ -25,9 +25,13 @@ from typing import Any, Final, Literal, Self
 
 from reasoningrec.errors import RunError
 from reasoningrec.llm.client import Answer, Usage
-from reasoningrec.rows import Json
+from reasoningrec.rows import Json, encode
 from reasoningrec.runs import canonical, fingerprint
 
+MARK: Final = 0x5245434F
+"""Of our files, among those of other programs; SQLite's `application_id`."""
+ANOTHER: Final = "Name another file: `cache` in the configuration, or $REASONINGREC_CACHE."
+UPGRADE: Final = "Upgrade the package, or name another file: `cache` in the configuration."
 LAYOUT: Final = 1
 """Of the tables; kept in the file's `user_version`."""
 TABLES: Final = """
@@ -42,6 +46,8 @@ CREATE TABLE IF NOT EXISTS batched (
 CREATE TABLE IF NOT EXISTS known (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS bought ON answers (buyer, model);
 """
+UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading an entry that is none of ours may raise."""
 Claimed = Literal["ours", "theirs", "batched", "answered"]
 
 
@@ -87,15 +93,13 @@ class Cache:
         """Open, or make. Raises RunError where it cannot be used, saying what to do."""
         self.path = path
         self._holder, self._lock = "", -1
-        if not create and not path.is_file():
-            raise RunError(f"{path}: there is no cache", hint="It is made when a model is first asked.")
         try:
+            if not create and not path.is_file():
+                raise RunError(f"{path}: there is no cache", hint="It is made when a model is first asked.")
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=60, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
-            raise RunError(
-                f"{path}: cannot be opened: {error}", hint="Name another file: `cache` in the config."
-            ) from None
+            raise RunError(f"{path}: cannot be opened: {error}", hint=ANOTHER) from None
         try:
             with self._told():
                 self._prepare()
@@ -104,21 +108,37 @@ class Cache:
             raise
 
     def _prepare(self) -> None:
-        self._base.execute("PRAGMA journal_mode=WAL")
+        if self._pragma("application_id") != MARK:
+            self._make()
+        if self._pragma("user_version") > LAYOUT:
+            raise RunError(f"{self.path}: was made by a newer version of the package", hint=UPGRADE)
+        if self._pragma("journal_mode") != "wal":
+            self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=NORMAL")
-        layout = self._base.execute("PRAGMA user_version").fetchone()[0]
-        if layout > LAYOUT:
-            raise RunError(f"{self.path}: was made by a newer version of the package", hint="Upgrade, or name another.")
-        if layout < LAYOUT:
-            self._base.executescript(TABLES)
-            self._base.execute(f"PRAGMA user_version={LAYOUT}")
+
+    def _make(self) -> None:
+        """The tables, at once, and in a new file only: whoever comes second finds them made."""
+        with self._writing() as base:
+            if self._pragma("application_id") == MARK:
+                return
+            if base.execute("SELECT 1 FROM sqlite_master").fetchone():
+                raise RunError(f"{self.path}: is another program's database", hint=ANOTHER)
+            for statement in TABLES.split(";"):
+                base.execute(statement)
+            base.execute(f"PRAGMA application_id={MARK}")
+            base.execute(f"PRAGMA user_version={LAYOUT}")
+
+    def _pragma(self, name: str) -> Any:
+        return self._base.execute(f"PRAGMA {name}").fetchone()[0]
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """Turns SQLite's errors into ours."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.ProgrammingError:
+            raise  # ours
+        except (sqlite3.OperationalError, OSError) as error:
             hint = "Is the disk full, or the file on a network drive? It has to be on a local disk, and writable."
             raise RunError(f"{self.path}: {error}", hint=hint) from None
         except sqlite3.DatabaseError as error:
@@ -131,30 +151,45 @@ class Cache:
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield self._base
+                self._base.execute("COMMIT")
             except BaseException:
-                self._base.execute("ROLLBACK")
+                if self._base.in_transaction:  # where the disk is full, SQLite has already rolled back
+                    self._base.execute("ROLLBACK")
                 raise
-            self._base.execute("COMMIT")
 
     def get(self, key: str) -> Answer | None:
         """The kept answer to the request with this key."""
         with self._told():
             row = self._base.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else _answer(json.loads(row[0]))
+        try:
+            return None if row is None else _answer(json.loads(row[0]))
+        except UNREADABLE:
+            raise self._unreadable(key) from None
 
     def claim(self, key: str) -> Claimed:
         """Take the request on, unless it has an answer, another living process has it, or it is out in a batch."""
-        holder = self._hold()
+        with self._told():
+            holder = self._hold()
+            if taken := self._taken(key, holder):  # found out without the lock, which all who write have to share
+                return taken
         with self._writing() as base:
-            if base.execute("SELECT 1 FROM answers WHERE key = ?", (key,)).fetchone():
-                return "answered"
-            if base.execute("SELECT 1 FROM batched WHERE key = ?", (key,)).fetchone():
-                return "batched"
-            row = base.execute("SELECT holder FROM claims WHERE key = ?", (key,)).fetchone()
-            if row is not None and row[0] != holder and self._lives(row[0]):
-                return "theirs"
+            if taken := self._taken(key, holder):
+                return taken
             base.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (key, holder))
         return "ours"
+
+    def _taken(self, key: str, holder: str) -> Literal["theirs", "batched", "answered"] | None:
+        """Why `holder` may not ask the request."""
+        query = (
+            "SELECT (SELECT 1 FROM answers WHERE key = :key), (SELECT 1 FROM batched WHERE key = :key),"
+            " (SELECT holder FROM claims WHERE key = :key)"
+        )
+        answered, batched, other = self._base.execute(query, {"key": key}).fetchone()
+        if answered:
+            return "answered"
+        if batched:
+            return "batched"
+        return "theirs" if other not in (None, holder) and self._lives(other) else None
 
     def release(self, key: str) -> None:
         """Let others ask it: no answer came."""
@@ -173,7 +208,7 @@ class Cache:
         """
         usage, model = answer.usage, str(request.get("model", ""))
         kept = {"text": answer.text, "thinking": answer.thinking, "finish": answer.finish, "error": answer.error}
-        row = (key, canonical(request), model, canonical({**kept, "input_tokens": usage.input_tokens,
+        row = (key, _stored(request), model, _stored({**kept, "input_tokens": usage.input_tokens,
                "output_tokens": usage.output_tokens}), buyer, usage.input_tokens, usage.output_tokens,
                answer.seconds, share, time.time())  # fmt: skip
         with self._writing() as base:
@@ -218,8 +253,7 @@ class Cache:
         """Mark requests as out in a batch: they are not asked until their answers come, or `unbatch` gives them up."""
         with self._writing() as base:
             rows = (
-                (key, canonical(request), str(request.get("model", "")), buyer, time.time())
-                for key, request in requests
+                (key, _stored(request), str(request.get("model", "")), buyer, time.time()) for key, request in requests
             )
             base.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?, ?, ?, ?)", rows)
 
@@ -242,32 +276,37 @@ class Cache:
             ):
                 try:
                     yield Entry(key, json.loads(request), model, _answer(json.loads(answer)), made)
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise RunError(f"{self.path}: the entry {key[:15]} cannot be read") from None
+                except UNREADABLE:
+                    raise self._unreadable(key) from None
 
     def verify(self) -> list[str]:
         """What is wrong with the file, in words: nothing, where each key is that of its request."""
         with self._told():
             problems = [row[0] for row in self._base.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            for key, request in self._base.execute("SELECT key, request FROM answers ORDER BY key"):
-                try:
-                    good = key_of(json.loads(request)) == key
-                except ValueError:
-                    good = False
-                if not good:
+            for key, request, answer in self._base.execute("SELECT key, request, answer FROM answers ORDER BY key"):
+                if _key_of_stored(request) != key:
                     problems.append(f"{key[:15]}: is not the key of its request")
+                try:
+                    _answer(json.loads(answer))
+                except UNREADABLE:
+                    problems.append(f"{key[:15]}: its answer cannot be read")
         return problems
 
     def prune(self, *, before: float | None = None, model: str | None = None) -> int:
-        """Remove answers made before a time (unix seconds), of a model, or both; returns how many. Frees the space."""
+        """Remove answers made before a time (unix seconds), of a model, or both; returns how many.
+
+        Their space is given back to the system where there is room for that, which takes a second copy for a moment;
+        else new answers take it.
+        """
         wanted = [("made < ?", before), ("model = ?", model)]
         chosen = [(clause, value) for clause, value in wanted if value is not None]
         assert chosen
         where = " AND ".join(clause for clause, _ in chosen)
         with self._writing() as base:
             removed = base.execute(f"DELETE FROM answers WHERE {where}", [value for _, value in chosen]).rowcount  # noqa: S608
-        with self._told():
+        with contextlib.suppress(sqlite3.OperationalError):
             self._base.execute("VACUUM")
+            self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return int(removed)
 
     def close(self) -> None:
@@ -285,6 +324,10 @@ class Cache:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _unreadable(self, key: str) -> RunError:
+        hint = "Something else wrote into the file: move it away, and a new one is made."
+        return RunError(f"{self.path}: the entry {key[:15]} cannot be read", hint=hint)
 
     def _file(self, holder: str) -> Path:
         return self.path.with_name(f"{self.path.name}.holders") / holder
@@ -314,6 +357,18 @@ class Cache:
             os.close(handle)
         file.unlink(missing_ok=True)
         return False
+
+
+def _stored(value: Json) -> str:
+    """The canonical JSON of `value`, with lone surrogates as JSON's own escapes: SQLite takes none."""
+    return encode(canonical(value)).decode()
+
+
+def _key_of_stored(request: str) -> str:
+    try:
+        return key_of(json.loads(request))
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _answer(kept: Mapping[str, Any]) -> Answer:

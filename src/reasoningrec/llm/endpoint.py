@@ -11,10 +11,11 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
-from typing import Final
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -22,45 +23,23 @@ from reasoningrec.config import ModelConfig
 from reasoningrec.errors import TeacherError
 from reasoningrec.llm.cache import Cache
 from reasoningrec.llm.client import Answer, Message, Request, Usage
-from reasoningrec.llm.forms import Form, chat, part_thinking, schema
+from reasoningrec.llm.forms import Form, chat, schema
 from reasoningrec.llm.keys import Key
-from reasoningrec.llm.limits import PerMinute, Purse, Window, pause_before
+from reasoningrec.llm.limits import Gate, PerMinute, Purse, Window, pause_before
+from reasoningrec.llm.received import Outcome, lost, received, refused
 from reasoningrec.llm.settings import answering
 from reasoningrec.llm.tokens import Counter
 from reasoningrec.rows import Json
 
-PASSING: Final = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
-"""Status codes after which another try can help."""
-FATAL: Final[Mapping[int, str]] = {
-    401: "The server does not accept the key: see `key_env`.",
-    402: "The account is empty.",
-    403: "The key may not use this model.",
-    404: "Is the address right (most end in /v1), and does the server know the model?",
-    405: "Is the address right (most end in /v1)?",
-}
-"""Status codes after which every other request would fail as well, and what to do."""
 GIVE_UP: Final = 20
 """So many requests in a row without any answer, all tries used up: the server is gone."""
-LONGEST_WAIT: Final = 900.0
-"""Seconds that a server may ask to wait for; beyond, the run stops and can be taken up later."""
 MOST_BYTES: Final = 8 << 20
 """Of one answer."""
-SHOWN: Final = 2000
-"""Signs of a server's error that are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one try."""
-
-    answer: Answer
-    again: bool = False
-    """Whether another try can help."""
-    pause: float | None = None
-    """Seconds the server asks to wait."""
-    too_many: bool = False
-    fatal: str = ""
-    """What to do, where every other request would fail too."""
+ADDED: Final = 256
+"""Tokens that a server's chat template may add to a prompt, its own instructions included."""
+UNKNOWN: Final = ("HTTP 400", "HTTP 415", "HTTP 422", "HTTP 500", "HTTP 501")
+"""How a server may refuse a form of answers that it does not know."""
+NOT_WELL: Final = "Every answer so far is kept; when the server is well, the same command goes on from here."
 
 
 @dataclass
@@ -72,14 +51,19 @@ class Tally:
     unanswered: int = 0
 
 
-@dataclass
 class _Flight:
-    """The requests on their way, and what has come back."""
+    """The requests on their way in one `send`, and what has come back."""
 
-    landed: asyncio.Queue[tuple[Request, Answer] | BaseException] = field(default_factory=asyncio.Queue)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    stop: TeacherError | None = None
-    unanswered_in_a_row: int = 0
+    def __init__(self, session: aiohttp.ClientSession, gate: Gate) -> None:
+        self.session, self.gate = session, gate
+        self.landed: asyncio.Queue[tuple[Request, Answer] | BaseException] = asyncio.Queue()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.stop: TeacherError | None = None
+        self.unanswered_in_a_row = 0
+
+    def under_way(self) -> int:
+        """Requests that are not handed on yet, whether in flight or landed."""
+        return len(self.tasks) + self.landed.qsize()
 
     def land(self, task: asyncio.Task[None]) -> None:
         """A task is over."""
@@ -87,29 +71,38 @@ class _Flight:
         if not task.cancelled() and (error := task.exception()):
             self.landed.put_nowait(error)
 
+    def arrived(self) -> Iterator[tuple[Request, Answer]]:
+        """What has landed but was not handed on."""
+        while not self.landed.empty():
+            landed = self.landed.get_nowait()
+            if not isinstance(landed, BaseException):
+                yield landed
+
+    async def close(self) -> None:
+        """Give up what is on its way."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.session.close()
+
 
 class _Ahead:
     """An iterator whose next element can be looked at before it is taken."""
 
     def __init__(self, requests: Iterator[Request]) -> None:
-        self._requests, self._next = requests, next(requests, None)
+        self._requests = requests
+        self._next: Request | None = None
 
     def peek(self) -> Request | None:
+        if self._next is None:
+            self._next = next(self._requests, None)
         return self._next
 
     def take(self) -> Request:
-        taken = self._next
+        taken, self._next = self.peek(), None
         assert taken is not None
-        self._next = next(self._requests, None)
         return taken
-
-
-class _Road:
-    """What all requests of one `send` share on their way."""
-
-    def __init__(self, session: aiohttp.ClientSession, config: ModelConfig) -> None:
-        self.session, self.window = session, Window(config.concurrency)
-        self.requests, self.tokens = PerMinute(config.requests_per_minute), PerMinute(config.tokens_per_minute)
 
 
 class Endpoint:
@@ -123,11 +116,14 @@ class Endpoint:
         self.tally = Tally()
         self._key, self._cache, self._luck = Key.of(config.key_env), cache, random.Random(seed)  # noqa: S311 - pauses
         self._counter = Counter(config.tokenizer)
+        self._window = Window(config.concurrency)
+        self._per_minute = (PerMinute(config.requests_per_minute), PerMinute(config.tokens_per_minute))
+        self._most_written, self._proxy = _most_written(config), _proxy(self.url)
         self._form: Form | None = None if config.answer_form == "auto" else config.answer_form
 
     def body(self, request: Request) -> dict[str, Json]:
         """Server, model, messages, sampling, form: everything."""
-        return {"endpoint": self.url, **self._payload(request, self.form())}
+        return {**self._payload(request, self.form()), "endpoint": self.url}
 
     def form(self, *, ask: bool = True) -> Form:
         """How answers are asked for; "auto" is found out once for a server and model, by one small request.
@@ -148,115 +144,124 @@ class Endpoint:
         return self._counter.count(str(message["content"]) for message in messages), self._counter.exact
 
     def send(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer]]:
-        """Answers as they come. Raises TeacherError when no further one can; those on their way land first."""
-        loop = asyncio.new_event_loop()
-        try:
-            yield from self._fly(loop, iter(requests))
-        finally:
-            with contextlib.suppress(RuntimeError):
-                loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
+        """Answers as they come. Raises TeacherError when no further one can; those on their way land first.
 
-    def _fly(self, loop: asyncio.AbstractEventLoop, requests: Iterator[Request]) -> Iterator[tuple[Request, Answer]]:
-        run = loop.run_until_complete
-        flight, road = _Flight(), _Road(run(self._open()), self.config)
-        left = _Ahead(requests)
-        try:
-            while self._start(loop, flight, road, left) or flight.tasks or not flight.landed.empty():
-                landed = run(flight.landed.get())
-                if isinstance(landed, BaseException):
-                    raise landed
-                yield landed
-            if flight.stop:
-                raise flight.stop
-            if left.peek() is not None:
-                raise self.purse.exhausted()
-        finally:
-            for task in flight.tasks:
-                task.cancel()
-            run(asyncio.gather(*flight.tasks, return_exceptions=True))
-            run(road.session.close())
+        When it is interrupted, what has come until then is handed on before the interrupt is.
+        """
+        _check_thread()
+        self.form()  # may have to ask, and so comes before
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            flight = runner.run(self._board())
+            try:
+                yield from self._fly(runner, flight, _Ahead(iter(requests)))
+            except (Exception, KeyboardInterrupt):
+                yield from flight.arrived()
+                raise
+            finally:
+                runner.run(flight.close())
 
-    def _start(self, loop: asyncio.AbstractEventLoop, flight: _Flight, road: _Road, left: _Ahead) -> bool:
+    def _fly(self, runner: asyncio.Runner, flight: _Flight, left: _Ahead) -> Iterator[tuple[Request, Answer]]:
+        loop = runner.get_loop()
+        while self._start(loop, flight, left) or flight.under_way():
+            landed = runner.run(flight.landed.get())
+            if isinstance(landed, BaseException):
+                raise landed
+            yield landed
+        if flight.stop:
+            raise flight.stop
+        if left.peek() is not None:
+            raise self.purse.exhausted()
+
+    def _start(self, loop: asyncio.AbstractEventLoop, flight: _Flight, left: _Ahead) -> bool:
         """Send off what there is room for; whether any was."""
         before = len(flight.tasks)
-        while not flight.stop and len(flight.tasks) < self.config.concurrency and (request := left.peek()):
-            worst = Usage(1, self.count_tokens(request)[0], self.config.max_new_tokens)
-            ticket = self.purse.reserve(worst)
+        while not flight.stop and flight.under_way() < self.config.concurrency and (request := left.peek()):
+            payload = json.dumps(self._payload(request, self.form())).encode()
+            tokens, exact = self.count_tokens(request)
+            most = tokens + ADDED if exact else len(payload)  # no text has more tokens than bytes
+            ticket = self.purse.reserve(Usage(1, most, self._most_written))
             if ticket is None:
                 break
-            task = loop.create_task(self._land(flight, road, left.take(), worst, ticket))
+            task = loop.create_task(self._land(flight, left.take(), ticket, payload, tokens))
             flight.tasks.add(task)
             task.add_done_callback(flight.land)
         return len(flight.tasks) > before
 
-    async def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+    async def _board(self) -> _Flight:
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=self.config.timeout_seconds),
             headers={"Content-Type": "application/json", **self._key.header()},
-            trust_env=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
+        return _Flight(session, Gate(self._window, *self._per_minute))
 
-    async def _land(self, flight: _Flight, road: _Road, request: Request, worst: Usage, ticket: int) -> None:
-        answer, fatal = await self._call(road, request, worst)
-        self.purse.settle(ticket, answer.usage)
+    async def _land(self, flight: _Flight, request: Request, ticket: int, payload: bytes, tokens: int) -> None:
+        usage = Usage()
+        try:
+            outcome = await self._call(flight, payload, tokens)
+            usage = outcome.answer.usage
+        finally:
+            self.purse.settle(ticket, usage)
+        answer = outcome.answer
         flight.unanswered_in_a_row = 0 if answer.received else flight.unanswered_in_a_row + 1
         self.tally.unanswered += not answer.received
-        if fatal:
-            flight.stop = flight.stop or TeacherError(f"{self.url}: {answer.error}", hint=fatal)
+        if outcome.fatal:
+            flight.stop = flight.stop or TeacherError(f"{self.url}: {answer.error}", hint=outcome.fatal)
         elif flight.unanswered_in_a_row >= GIVE_UP:
-            flight.stop = flight.stop or TeacherError(
-                f"{self.url}: gives no answers any more: {answer.error}",
-                hint="Every answer so far is kept; when the server is well, the same command goes on from here.",
-            )
+            text = f"{self.url}: {GIVE_UP} requests in a row got no answer, the last because of: {answer.error}"
+            flight.stop = flight.stop or TeacherError(text, hint=NOT_WELL)
         flight.landed.put_nowait((request, answer))
 
-    async def _call(self, road: _Road, request: Request, worst: Usage) -> tuple[Answer, str]:
-        """The answer to a request, after as many tries as it takes; and what to do where all others would fail too."""
-        payload = json.dumps(self._payload(request, self.form())).encode()
+    async def _call(self, flight: _Flight, payload: bytes, tokens: int) -> Outcome:
+        """What came of a request after as many tries as it takes."""
         for attempt in range(1, self.config.retries + 2):
-            sent_at, outcome = await self._turn(road, payload, worst)
-            if outcome.too_many:
-                road.window.slow_down(sent_at, min(outcome.pause or 0.0, LONGEST_WAIT))
-            if not outcome.again or outcome.fatal or attempt > self.config.retries:
+            outcome = await self._turn(flight, payload, tokens)
+            if not outcome.again or outcome.fatal or flight.stop or attempt > self.config.retries:
                 break
             self.tally.retried += 1
             await asyncio.sleep(pause_before(attempt, self.config.backoff_seconds, self._luck, outcome.pause))
         answer = outcome.answer
         if not answer.received and attempt > 1:
             answer = replace(answer, error=f"{answer.error} (tried {attempt} times)")
-        return answer, outcome.fatal
+        return replace(outcome, answer=answer)
 
-    async def _turn(self, road: _Road, payload: bytes, worst: Usage) -> tuple[float, Outcome]:
-        """One try, when the limits allow it: when it was sent, and what came of it."""
-        await road.requests.take(1)
-        correct = await road.tokens.take(worst.input_tokens + worst.output_tokens)
-        await road.window.enter()
+    async def _turn(self, flight: _Flight, payload: bytes, tokens: int) -> Outcome:
+        """One try, when the limits allow it."""
+        correct = await flight.gate.enter(tokens + self.config.max_new_tokens)
         sent_at, received = time.monotonic(), False
         try:
             self.tally.sent += 1
-            outcome = await self._try(road.session, payload, worst.input_tokens)
+            outcome = await self._try(flight.session, payload, tokens)
             received = outcome.answer.received
         finally:
-            road.window.leave(answered=received)
-        correct(outcome.answer.usage.input_tokens + outcome.answer.usage.output_tokens)
-        return sent_at, outcome
+            self._window.leave(answered=received)
+        if received:  # else nobody knows what was used up
+            correct(outcome.answer.usage.input_tokens + outcome.answer.usage.output_tokens)
+        if outcome.too_many:
+            self._window.slow_down(sent_at, outcome.pause or 0.0)
+        return outcome
 
-    async def _try(self, session: aiohttp.ClientSession, payload: bytes, guess: int) -> Outcome:
-        started = time.monotonic()
+    async def _try(self, session: aiohttp.ClientSession, payload: bytes, tokens: int) -> Outcome:
+        started, address = time.monotonic(), f"{self.url}/chat/completions"
         try:
-            async with session.post(f"{self.url}/chat/completions", data=payload, allow_redirects=False) as response:
-                text = await _read(response)
+            async with session.post(address, data=payload, allow_redirects=False, proxy=self._proxy) as response:
+                text = self._key.scrub(await _read(response))
                 status, headers = response.status, response.headers
         except TimeoutError:
-            return _lost(f"no answer within {self.config.timeout_seconds:g} s")
+            return lost(f"no answer within {self.config.timeout_seconds:g} s (`timeout_seconds`)")
         except (aiohttp.ClientError, OSError) as error:
-            return _lost(self._key.scrub(f"the connection failed: {error or type(error).__name__}"))
-        text = self._key.scrub(text)
+            return lost(self._key.scrub(f"the connection failed: {error or type(error).__name__}"))
         if status != 200:
-            return _refused(status, text, headers)
-        return _received(text, time.monotonic() - started, guess)
+            return self._scrubbed(refused(status, text, headers))
+        return self._scrubbed(received(text, time.monotonic() - started, tokens))
+
+    def _scrubbed(self, outcome: Outcome) -> Outcome:
+        """Once more: what was escaped in the body is plain by now."""
+        was, scrub = outcome.answer, self._key.scrub
+        text, thinking, finish, error = scrub(was.text), scrub(was.thinking), scrub(was.finish), scrub(was.error)
+        answer = replace(was, text=text, thinking=thinking, finish=finish, error=error)
+        return replace(outcome, answer=answer, fatal=scrub(outcome.fatal))
 
     def _payload(self, request: Request, form: Form) -> dict[str, Json]:
         config = self.config
@@ -279,23 +284,49 @@ class Endpoint:
 
     def _find_form(self) -> Form:
         """Ask once by schema: a server that knows no schemas refuses it, or answers in other words."""
-        self._form = "schema"
-        probe = Request("probe", (Message("user", "Is water wet?"),), ("Prediction",))
+        answer = self._probe("schema")
+        if not answer.received and answer.error.startswith(UNKNOWN):
+            answer = self._probe("lines")
+        if not answer.received or (answer.error and answer.finish == "length"):
+            raise TeacherError(f"{self.url}: {answer.error}", hint=f"This was the first request. {NOT_WELL}")
         try:
-            ((_, answer),) = self.send([probe])
-        except TeacherError:
-            self._form = None
-            raise
-        if not answer.received and not answer.error.startswith("HTTP 4"):
-            self._form = None
-            raise TeacherError(f"{self.url}: {answer.error}", hint="Is the server up, and the address right?")
-        try:
-            fits = answer.received and json.loads(answer.text)["prediction"] in ("Yes", "No")
+            fits = json.loads(answer.text)["prediction"] in ("Yes", "No")
         except (ValueError, KeyError, TypeError):
             fits = False
         form: Form = "schema" if fits else "lines"
         self._cache.note(f"form of {self.url} {self.name}", form)
         return form
+
+    def _probe(self, form: Form) -> Answer:
+        request = Request("probe", (Message("user", "Is water wet?"),), ("Prediction",))
+        self._form = form
+        try:
+            ((_, answer),) = self.send([request])
+        finally:
+            self._form = None
+        return answer
+
+
+def _check_thread() -> None:
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop()
+        hint = "In a notebook, ask from another thread: `await asyncio.to_thread(...)`."
+        raise TeacherError("a model cannot be asked from within a running event loop", hint=hint)
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for `url`, as $HTTPS_PROXY and $NO_PROXY say.
+
+    aiohttp's own `trust_env` would look it up for every request anew, in a thread, and send keys out of ~/.netrc.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+def _most_written(config: ModelConfig) -> int:
+    """Tokens that an answer may have: fields in `extra` may allow more."""
+    allowed: list[Any] = [config.extra.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    return max([config.max_new_tokens, *(number for number in allowed if isinstance(number, int))])
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:
@@ -306,78 +337,3 @@ async def _read(response: aiohttp.ClientResponse) -> str:
             raise aiohttp.ClientPayloadError(f"the answer is longer than {MOST_BYTES >> 20} MiB")
         parts.append(part)
     return b"".join(parts).decode("utf-8", "replace")
-
-
-def _lost(error: str) -> Outcome:
-    return Outcome(Answer("", error=error, received=False), again=True)
-
-
-def _refused(status: int, text: str, headers: Mapping[str, str]) -> Outcome:
-    """A status other than 200."""
-    detail = _detail(text)
-    answer = Answer(text[:SHOWN], error=f"HTTP {status}: {detail}", received=False)
-    if status == 429 and "insufficient_quota" in text:
-        return Outcome(answer, fatal="The account's quota is used up.")
-    if status in FATAL:
-        return Outcome(answer, fatal=FATAL[status])
-    if 300 <= status < 400:
-        return Outcome(answer, fatal=f"The server points elsewhere: {headers.get('Location', '')[:200]}")
-    pause = _pause(headers.get("Retry-After", ""))
-    if pause is not None and pause > LONGEST_WAIT:
-        return Outcome(answer, fatal=f"The server asks to come back in {pause:.0f} seconds.")
-    return Outcome(answer, again=status in PASSING, pause=pause, too_many=status in (429, 503, 529))
-
-
-def _received(text: str, seconds: float, guess: int) -> Outcome:
-    """A 200: an answer, or something that may be one at the next try. `guess`: tokens of the prompt, if not told."""
-    try:
-        whole = json.loads(text)
-        choice = whole["choices"][0]
-        message = choice["message"]
-        content, refusal = message.get("content"), message.get("refusal")
-        finish = str(choice.get("finish_reason") or "stop")
-        aside = message.get("reasoning_content") or message.get("reasoning") or ""
-        counted = whole.get("usage") or {}
-        usage = Usage(1, int(counted.get("prompt_tokens") or guess), int(counted.get("completion_tokens") or 0))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return Outcome(Answer(text[:SHOWN], error="the answer is not one of a chat server", received=False), again=True)
-    said, thoughts = part_thinking(content if isinstance(content, str) else "")
-    thinking = "\n".join(part for part in (aside if isinstance(aside, str) else "", thoughts) if part)
-    error, said = _problem(said, refusal, finish, thinking)
-    return Outcome(Answer(said, thinking, finish, usage, seconds, error))
-
-
-def _problem(said: str, refusal: object, finish: str, thinking: str) -> tuple[str, str]:
-    """(what is wrong with an answer that came whole, its text)."""
-    if isinstance(refusal, str) and refusal and not said:
-        return "the model refuses", refusal
-    if finish == "content_filter":
-        return "the server's filter held the answer back", said
-    if not said and finish == "length":
-        return "the answer ran out of tokens" + (" while thinking" if thinking else "") + ": raise max_new_tokens", said
-    if not said:
-        return "the answer is empty", said
-    return "", said
-
-
-def _detail(text: str) -> str:
-    """The message in a server's error."""
-    try:
-        error = json.loads(text)
-        error = error.get("error", error) if isinstance(error, dict) else error
-        found = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-    except ValueError:
-        found = text
-    return " ".join(str(found or text).split())[:300] or "no reason given"
-
-
-def _pause(after: str) -> float | None:
-    """Seconds of a Retry-After header, a number or a date; None where it is neither."""
-    try:
-        return max(0.0, float(after))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
-    except ValueError:
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -13,18 +14,19 @@ from reasoningrec.rows import Json
 Form = Literal["schema", "lines"]
 DECISION = "Prediction"
 """The field that is Yes or No."""
-_TAGS = "think|thinking|thought|reasoning"
-_THOUGHT = re.compile(rf"<({_TAGS})>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
-_OPENED = re.compile(rf"^\s*<({_TAGS})>", re.IGNORECASE)
-_CLOSED = re.compile(rf"</({_TAGS})>", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 
 
 def chat(request: Request, form: Form) -> list[dict[str, Json]]:
     """The messages to send: the request's, the form of the answer asked for at the end of the last."""
     *before, last = request.messages
-    asked = prompts.render("answer", form=form, fields=request.fields).strip()
-    messages = [*before, Message(last.role, f"{last.text}\n\n{asked}")]
+    messages = [*before, Message(last.role, f"{last.text}\n\n{_asked(form, request.fields)}")]
     return [{"role": message.role, "content": message.text} for message in messages]
+
+
+@functools.lru_cache(maxsize=64)
+def _asked(form: Form, fields: tuple[str, ...]) -> str:
+    return prompts.render("answer", form=form, fields=fields).strip()
 
 
 def schema(fields: Sequence[str]) -> dict[str, Json]:
@@ -39,15 +41,23 @@ def schema(fields: Sequence[str]) -> dict[str, Json]:
 def part_thinking(text: str) -> tuple[str, str]:
     """(answer, thinking) of a model that thinks aloud between tags.
 
-    A closing tag without an opening one belongs to a template that opened it in the prompt; an opening one that is
-    never closed means that the model did not come to its answer.
+    A closing tag without an opening one belongs to a template that opened it in the prompt: all before it was thought.
+    An opening one that is never closed means that the model did not come to an answer, or went on after it.
     """
-    thoughts = [match[2].strip() for match in _THOUGHT.finditer(text)]
-    rest = _THOUGHT.sub("", text)
-    if closed := list(_CLOSED.finditer(rest)):
-        thoughts.append(rest[: closed[-1].start()].strip())
-        rest = rest[closed[-1].end() :]
-    if opened := _OPENED.match(rest):
-        thoughts.append(rest[opened.end() :].strip())
-        rest = ""
-    return rest.strip(), "\n".join(filter(None, thoughts))
+    said: list[str] = []
+    thoughts: list[str] = []
+    inside, start = False, 0
+    for tag in _TAG.finditer(text):
+        part, closes = text[start : tag.start()], bool(tag[1])
+        if closes and not inside:
+            thoughts.append("".join((*said, part)))
+            said = []
+        elif closes:
+            thoughts.append(part)
+        elif not inside:
+            said.append(part)
+        else:
+            continue  # opened once more: still the same thought
+        inside, start = not closes, tag.end()
+    (thoughts if inside else said).append(text[start:])
+    return "".join(said).strip(), "\n".join(filter(None, (thought.strip() for thought in thoughts)))

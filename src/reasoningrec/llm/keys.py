@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+from urllib.parse import quote
 
 from reasoningrec.errors import ConfigError
 
 MASK = "[key]"
+SHORTEST = 8
+"""Signs of a secret at least: servers that need no key are given words like "none", which stay in texts."""
 
 
 class Key:
     """A server's key, or none. Its text comes out of `header` alone."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_shapes", "_text")
 
     def __init__(self, text: str = "") -> None:
         self._text = text
+        quoted = json.dumps(text)[1:-1]
+        shapes = {text, quoted, quoted.replace("/", "\\/"), quote(text), quote(text, safe="")}
+        self._shapes = sorted(shapes, key=len, reverse=True) if len(text) >= SHORTEST else []
 
     @classmethod
     def of(cls, name: str) -> Key:
@@ -38,8 +45,10 @@ class Key:
         return {"Authorization": f"Bearer {self._text}"} if self._text else {}
 
     def scrub(self, text: str) -> str:
-        """`text` without the key: servers repeat what they were sent in their errors."""
-        return text.replace(self._text, MASK) if self._text else text
+        """`text` without the key, in JSON and addresses too: servers repeat what they were sent in their errors."""
+        for shape in self._shapes:
+            text = text.replace(shape, MASK)
+        return text
 
     def __repr__(self) -> str:
         return f"Key({MASK if self._text else ''})"

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reasoningrec.config import BudgetConfig, Price
@@ -17,9 +17,15 @@ from reasoningrec.llm.client import Usage
 MINUTE = 60.0
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at most, where the server does not ask for more."""
+SHORTEST_WAIT = 0.001
+"""Seconds; clocks are no finer, and a wait of nothing would never end."""
 SMALLEST_WINDOW = 1.0
 CUT = 0.5
 """Share of the window that is left after "too many requests"; at most one cut in a round trip."""
+
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[None]]
 
 
 class Window:
@@ -28,30 +34,34 @@ class Window:
     Additive increase, multiplicative decrease, as in TCP (Chiu and Jain, 1989).
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep) -> None:
         self.most, self.size, self.in_flight = float(most), float(most), 0
-        self._clock, self._cut_at, self._paused_until = clock, float("-inf"), float("-inf")
-        self._freed: deque[asyncio.Future[None]] = deque()
+        self._clock, self._sleep = clock, sleep
+        self._cut_at, self._paused_until = float("-inf"), float("-inf")
+        self._freed: asyncio.Future[None] | None = None
 
-    async def enter(self) -> None:
-        """Wait for room, and for the end of a pause the server asked for."""
+    async def room(self) -> None:
+        """Wait for room, and for the end of a pause the server asked for. One waits at a time, and then enters."""
         while True:
             if (wait := self._paused_until - self._clock()) > 0:
-                await asyncio.sleep(wait)
-            elif self.in_flight < max(int(self.size), 1):
-                self.in_flight += 1
-                return
+                await self._sleep(wait)
+            elif self.in_flight >= self._places():
+                self._freed = asyncio.get_running_loop().create_future()
+                await self._freed
             else:
-                place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._freed.append(place)
-                await place
+                return
+
+    def enter(self) -> None:
+        """One request more in flight."""
+        self.in_flight += 1
 
     def leave(self, *, answered: bool) -> None:
         """One request less in flight; an answer lets the window grow."""
         self.in_flight -= 1
         if answered:
             self.size = min(self.most, self.size + 1 / max(self.size, 1))
-        self._wake()
+        if self._freed and not self._freed.done() and self.in_flight < self._places():
+            self._freed.set_result(None)
 
     def slow_down(self, sent_at: float, pause: float) -> None:
         """The server said "too many" to a request sent at `sent_at`, and to come back after `pause` seconds."""
@@ -60,49 +70,77 @@ class Window:
         if sent_at > self._cut_at:  # those sent before the last cut say nothing of the smaller window
             self.size, self._cut_at = max(SMALLEST_WINDOW, self.size * CUT), now
 
-    def _wake(self) -> None:
-        for _ in range(max(int(self.size) - self.in_flight, 0)):
-            while self._freed:
-                place = self._freed.popleft()
-                if not place.done():
-                    place.set_result(None)
-                    break
+    def _places(self) -> int:
+        return max(int(self.size), 1)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Units taken at a moment."""
+
+    at: float
+    units: float
+    past: bool = False
+    """Whether that was more than a minute ago."""
 
 
 class PerMinute:
     """At most `most` units in any 60 seconds; 0 = no limit. Units are taken before sending, and corrected after."""
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, clock: Clock = time.monotonic) -> None:
         self._most, self._clock = most, clock
-        self._taken: deque[list[float]] = deque()
+        self._taken: deque[_Taken] = deque()
         self._sum = 0.0
-        self._turn = asyncio.Lock()
 
-    async def take(self, units: float) -> Callable[[float], None]:
-        """Wait until `units` fit; returns how to correct them. More than a whole minute's units pass alone."""
+    def wait(self, units: float) -> float:
+        """Seconds until `units` may fit; 0 where they do. More than a whole minute's units pass alone."""
+        now = self._clock()
+        while self._taken and self._taken[0].at <= now - MINUTE:
+            old = self._taken.popleft()
+            old.past = True
+            self._sum -= old.units
+        if not self._most or not self._taken or self._sum + units <= self._most:
+            return 0.0
+        return max(self._taken[0].at + MINUTE - now, SHORTEST_WAIT)
+
+    def take(self, units: float) -> Callable[[float], None]:
+        """Take units that fit; returns how to correct them."""
         if not self._most:
             return lambda _: None
-        async with self._turn:
-            while (wait := self._wait(units)) > 0:
-                await asyncio.sleep(wait)
-            entry = [self._clock(), units]
-            self._taken.append(entry)
-            self._sum += units
+        taken = _Taken(self._clock(), units)
+        self._taken.append(taken)
+        self._sum += units
 
         def correct(actual: float) -> None:
-            if any(kept is entry for kept in self._taken):
-                self._sum += actual - entry[1]
-                entry[1] = actual
+            if not taken.past:
+                self._sum += actual - taken.units
+                taken.units = actual
 
         return correct
 
-    def _wait(self, units: float) -> float:
-        now = self._clock()
-        while self._taken and self._taken[0][0] <= now - MINUTE:
-            self._sum -= self._taken.popleft()[1]
-        if not self._taken or self._sum + units <= self._most:
-            return 0.0
-        return self._taken[0][0] + MINUTE - now
+
+class Gate:
+    """Where every try waits for its turn: room in the window, and both limits per minute, all at the moment it goes.
+
+    Window and limits outlive a gate, which belongs to the event loop of one `send`.
+    """
+
+    def __init__(self, window: Window, requests: PerMinute, tokens: PerMinute, sleep: Sleep = asyncio.sleep) -> None:
+        self.window, self._requests, self._tokens, self._sleep = window, requests, tokens, sleep
+        self._turn = asyncio.Lock()
+
+    async def enter(self, tokens: int) -> Callable[[float], None]:
+        """Wait, and enter the window; returns how to correct the number of tokens."""
+        async with self._turn:
+            while True:
+                await self.window.room()
+                wait = max(self._requests.wait(1), self._tokens.wait(tokens))
+                if not wait:
+                    break
+                await self._sleep(wait)
+            self.window.enter()
+            self._requests.take(1)
+            return self._tokens.take(tokens)
 
 
 def pause_before(attempt: int, base: float, luck: random.Random, asked: float | None) -> float:
@@ -110,7 +148,7 @@ def pause_before(attempt: int, base: float, luck: random.Random, asked: float | 
 
     "Full jitter" (Brooker, 2015): uniform below the bound, so that many clients do not come back together.
     """
-    bound = min(LONGEST_PAUSE, base * 2 ** (attempt - 1))
+    bound = min(LONGEST_PAUSE, base * 2 ** min(attempt - 1, 60))
     return max(asked or 0.0, luck.uniform(0, bound))
 
 
@@ -141,11 +179,14 @@ class Purse:
     """Spent so far, by the whole run."""
     cost: float = 0.0
     _reserved: dict[int, Usage] = field(default_factory=dict)
+    _waiting: tuple[int, int] = (0, 0)
+    """Input and output tokens of all that is reserved."""
     _next: int = 0
 
     def reserve(self, worst: Usage) -> int | None:
         """A ticket for a call that uses `worst` at most; None where the cap does not allow it."""
-        waiting = sum(self._reserved.values(), worst)
+        before = self._waiting
+        waiting = Usage(0, before[0] + worst.input_tokens, before[1] + worst.output_tokens)
         tokens = self.tokens + waiting.input_tokens + waiting.output_tokens
         if self.budget.tokens and tokens > self.budget.tokens:
             return None
@@ -153,17 +194,19 @@ class Purse:
             return None
         self._next += 1
         self._reserved[self._next] = worst
+        self._waiting = (waiting.input_tokens, waiting.output_tokens)
         return self._next
 
     def settle(self, ticket: int, usage: Usage) -> None:
         """The call is over and used `usage`."""
-        del self._reserved[ticket]
+        worst = self._reserved.pop(ticket)
+        self._waiting = (self._waiting[0] - worst.input_tokens, self._waiting[1] - worst.output_tokens)
         self.tokens += usage.input_tokens + usage.output_tokens
         self.cost += cost_of(usage, self.price)
 
     def exhausted(self) -> TeacherError:
         """The error to stop with."""
-        spent = f"{self.tokens:,} tokens" + (f", {self.cost:.2f} by the table of prices" if self.price else "")
+        spent = f"{self.tokens:,} tokens" + (f", {self.cost:.4g} by the table of prices" if self.price else "")
         caps = [f"budget.tokens = {self.budget.tokens}"] * bool(self.budget.tokens)
         caps += [f"budget.cost = {self.budget.cost:g}"] * bool(self.budget.cost)
         return TeacherError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -77,44 +78,59 @@ class Remembering:
                 elif found:
                     yield other
 
-        for asked, answer in self.model.send(mine()):
-            yield self._keep(asked, answer)
-            while ready:
-                yield ready.popleft()
+        with contextlib.closing(self._send(mine())) as answers:
+            for asked, answer in answers:
+                yield from self._keep(asked, answer, queue)
+                while ready:
+                    yield ready.popleft()
         yield from ready
+
+    def _send(self, requests: Iterator[Request]) -> Generator[tuple[Request, Answer], None, None]:
+        yield from self.model.send(requests)
 
     def _remembered(self, request: Request, queue: _Queue) -> Reply | bool:
         """The kept reply; True where the request is ours to ask now, False where it is not."""
-        key = key_of(self.model.body(request))
-        found = self.cache.get(key)
-        if found is None:
-            state = self.cache.claim(key)
-            if state != "answered":
-                queue.theirs += [request] * (state == "theirs")
-                queue.batched += state == "batched"
-                return state == "ours"
-            found = self.cache.get(key)
-            assert found is not None
-        self.spending.cached += 1
-        return _reply(request, found)
-
-    def _keep(self, request: Request, answer: Answer) -> Reply:
-        body: Mapping[str, Json] = self.model.body(request)
+        body = self.model.body(request)
         key = key_of(body)
+        if key in queue.asked:
+            queue.asked[key].append(request)
+            return False
+        found = self.cache.get(key)
+        if found is not None:
+            self.spending.cached += 1
+            return _reply(request, found)
+        state = self.cache.claim(key)
+        if state == "answered":  # meanwhile
+            return self._remembered(request, queue)
+        if state == "ours":
+            queue.asked[key], queue.bodies[request.id] = [request], (key, body)
+        queue.theirs += [request] * (state == "theirs")
+        queue.batched += state == "batched"
+        return state == "ours"
+
+    def _keep(self, request: Request, answer: Answer, queue: _Queue) -> Iterator[Reply]:
+        """Replies to a request and to its likes."""
+        key, body = queue.bodies.pop(request.id)
+        likes = queue.asked.pop(key)
         if answer.received:
             self.cache.put(key, body, answer, self.buyer)
             self.spending.asked += 1
             self.spending.usage += answer.usage
+            self.spending.cached += len(likes) - 1
         else:
             self.cache.release(key)
-        return _reply(request, answer)
+        yield from (_reply(like, answer) for like in likes)
 
 
 class _Queue:
-    """Requests to come, those that another process is asking, and how many are out in a batch."""
+    """Requests to come, those that we or another process are asking, and how many are out in a batch."""
 
     def __init__(self, requests: Iterator[Request]) -> None:
         self._requests = requests
+        self.asked: dict[str, list[Request]] = {}
+        """Key -> the request on its way, and others that are the same to the model."""
+        self.bodies: dict[str, tuple[str, Mapping[str, Json]]] = {}
+        """Id -> (key, body) of those on their way."""
         self.theirs: list[Request] = []
         self.batched = 0
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from reasoningrec.errors import ConfigError
+from reasoningrec.errors import ConfigError, MissingExtraError
 
 SIGNS_PER_TOKEN = 4.0
 """Signs of English text to a token, roughly, for the tokenizers in use."""
@@ -29,11 +30,16 @@ class Counter:
 
     def count(self, texts: Iterable[str]) -> int:
         """Tokens of messages with these texts."""
-        total = 0.0
-        for text in texts:
-            total += PER_MESSAGE
-            total += len(self._tokenizer.encode(text).ids) if self._tokenizer else len(text) / SIGNS_PER_TOKEN
-        return round(total)
+        if self._tokenizer is None:
+            return estimate(texts)
+        # a lone surrogate, which no tokenizer takes, counts as "?"
+        whole = [text.encode("utf-8", "replace").decode() for text in texts]
+        return sum(PER_MESSAGE + len(self._tokenizer.encode(text, add_special_tokens=False).ids) for text in whole)
+
+
+def estimate(texts: Iterable[str]) -> int:
+    """Tokens of messages with these texts, by their length."""
+    return math.ceil(sum(PER_MESSAGE + len(text) / SIGNS_PER_TOKEN for text in texts))
 
 
 def of_words(words: int) -> int:
@@ -42,10 +48,16 @@ def of_words(words: int) -> int:
 
 
 def _open(path: Path) -> Any:
-    from tokenizers import Tokenizer
-
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        hint = "pip install 'reasoningrec[student]', or leave `tokenizer` out."
+        raise MissingExtraError("tokenizer: counting needs the package tokenizers", hint=hint) from None
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
-        return Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()  # such a file may cut every text to a length, or fill it up
+        tokenizer.no_padding()
+        return tokenizer
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception
         raise ConfigError(f"tokenizer: {file}: cannot be read: {error}", hint="Name a tokenizer.json.") from None
