@@ -15,6 +15,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from reasoningrec.config import Config
 
+RETRY = typer.Option(
+    False, "--retry-failed", help="Ask again for texts that failed; what was answered is not paid again."
+)
 RUN = typer.Option(..., "--run", help="The run's folder.")
 STAGES = (
     ("describe", "Write the items' descriptions."),
@@ -89,11 +92,13 @@ def run(
     folder: Path = RUN,
     protocol: ProtocolName | None = typer.Option(None, help="In place of the configuration's."),
     seed: int | None = typer.Option(None, min=0, help="In place of the configuration's."),
+    retry_failed: bool = RETRY,
 ) -> None:
     """Run the whole line, from data to report; the same command goes on where it stopped."""
     from reasoningrec.config import read
 
-    _go(folder, read(config, protocol=protocol and protocol.value, seed=seed), STAGES[-1][0])
+    chosen = read(config, protocol=protocol and protocol.value, seed=seed)
+    _go(folder, chosen, STAGES[-1][0], retry_failed=retry_failed)
     Console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -103,6 +108,7 @@ def stage_command(name: str, does: str) -> Callable[..., None]:
     def command(
         folder: Path = RUN,
         config: Path | None = typer.Argument(None, help="A configuration; without one, that of the run."),
+        retry_failed: bool = RETRY,
     ) -> None:
         from reasoningrec.config import read
         from reasoningrec.runs import Run
@@ -114,18 +120,23 @@ def stage_command(name: str, does: str) -> Callable[..., None]:
             from reasoningrec.pipeline.workspace import config_of
 
             chosen = config_of(run)
-        _go(folder, chosen, name)
+        _go(folder, chosen, name, retry_failed=retry_failed)
 
     command.__doc__ = f"{does} What comes before it is done first, where it is not done."
     return command
 
 
-def _go(folder: Path, config: Config, until: str) -> None:
+def _go(folder: Path, config: Config, until: str, *, retry_failed: bool) -> None:
     from reasoningrec.cli.progress import Screen
     from reasoningrec.pipeline.line import run_line
+    from reasoningrec.runs import Run
 
     with Screen() as screen:
-        run_line(folder, config, screen, until)
+        run_line(folder, config, screen, until, retry_failed=retry_failed)
+    for name, record in Run.read(folder).stages.items():
+        if failed := record.counts.get("failed") or record.counts.get("judge_failed"):
+            message = f"{name}: {failed:,} of {record.counts['texts']:,} texts failed; --retry-failed asks again"
+            Console(stderr=True).print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def status(folder: Path = RUN) -> None:
