@@ -15,9 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from reasoningrec.config import Config
 
-RETRY = typer.Option(
-    False, "--retry-failed", help="Ask again for texts that failed; what was answered is not paid again."
-)
+RETRY = typer.Option(False, "--retry-failed", help="Ask again for texts that failed; nothing is paid twice.")
 RUN = typer.Option(..., "--run", help="The run's folder.")
 STAGES = (
     ("describe", "Write the items' descriptions."),
@@ -163,6 +161,8 @@ def status(folder: Path = RUN) -> None:
         seconds = times.get(name, {}).get("seconds")
         counts = "" if record is None else in_words({key: n for key, n in record.counts.items() if n})
         table.add_row(name, state, "" if seconds is None else f"{seconds:.1f}", counts)
+        if spent := times.get(name, {}).get("spent"):
+            table.add_row("", "", "", f"[dim]last sitting: {in_words(spent)}[/dim]")
         if record is not None and state == "failed":
             table.add_row("", "", "", "[red]" + "; ".join(record.notes).replace("[", r"\[") + "[/red]")
     console.print(table, highlight=False)

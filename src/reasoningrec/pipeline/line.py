@@ -53,7 +53,7 @@ def run_line(
         config: of the run; where it differs from the last time, the stages that depend on the difference are redone.
         listener: whom to tell.
         until: name of the last stage to run.
-        retry_failed: whether stages in which texts failed are done again. Answers that were received come from the cache.
+        retry_failed: whether stages in which texts failed are done again; what was answered comes from the cache.
 
     Raises:
         ReasoningRecError: the folder cannot be used, the data break a rule, or a stage failed; what is done is kept.

@@ -150,7 +150,7 @@ def _refuse_all_failed(journal: Journal) -> None:
         row = next(iter(journal.done.values()))
         said = " ".join(row["answer"].split())[:200] or "nothing"
         raise TeacherError(
-            f"none of the {len(journal.done)} texts could be used; of {row['key']}: {row['error']}; it answered: {said}",
+            f"none of the {len(journal.done)} texts could be used; {row['key']}: {row['error']}; it answered: {said}",
             hint="Every answer is kept. Try another model, a larger max_new_tokens, or other prompts.",
         )
 
