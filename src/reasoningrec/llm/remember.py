@@ -98,7 +98,7 @@ class Remembering:
         found = self.cache.get(key)
         if found is not None:
             self.spending.cached += 1
-            return _reply(request, found)
+            return reply_of(request, found)
         state = self.cache.claim(key)
         if state == "answered":  # meanwhile
             return self._remembered(request, queue)
@@ -119,7 +119,7 @@ class Remembering:
             self.spending.cached += len(likes) - 1
         else:
             self.cache.release(key)
-        yield from (_reply(like, answer) for like in likes)
+        yield from (reply_of(like, answer) for like in likes)
 
 
 class _Queue:
@@ -143,6 +143,7 @@ class _Queue:
         self.theirs = []
 
 
-def _reply(request: Request, answer: Answer) -> Reply:
+def reply_of(request: Request, answer: Answer) -> Reply:
+    """What a client says to `request`, given the model's answer."""
     usage = replace(answer.usage, calls=1) if answer.received else Usage()
     return Reply(request.id, answer.text, usage, answer.error, answer.received)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -9,6 +10,7 @@ from reasoningrec import __version__
 from reasoningrec.config import Config
 from reasoningrec.errors import NotInRunError, ReasoningRecError
 from reasoningrec.pipeline import learn, measure, prepare, teach
+from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json
@@ -66,6 +68,16 @@ def run_line(
             _forget_failed(run)
         for stage in STAGES[: NAMES.index(until) + 1]:
             _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener)
+
+
+def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[str]) -> list[Estimate]:
+    """What the teacher would be asked in these stages, asking nothing; data, split and evidence are done first.
+
+    Raises as `run_line` does.
+    """
+    run_line(folder, config, listener, "evidence")
+    with Run.open(folder, create=False) as run:
+        return list(estimates(Workspace(folder, config), run, stages))
 
 
 def _forget_failed(run: Run) -> None:

@@ -63,10 +63,10 @@ def opened(config: Config, chosen: ModelConfig, folder: Path) -> Iterator[Client
         yield Remembering(model_of(config, chosen, cache, folder), cache, buyer_of(folder))
 
 
-def model_of(config: Config, chosen: ModelConfig, cache: Cache, folder: Path) -> Model:
-    """The model, with what is left of the run's budget."""
+def model_of(config: Config, chosen: ModelConfig, cache: Cache, folder: Path, *, asks: bool = True) -> Model:
+    """The model, with what is left of the run's budget; `asks`: False = only to say and count requests."""
     bought = cache.bought(buyer_of(folder))
     tokens = sum(part.usage.input_tokens + part.usage.output_tokens for part in bought)
     price = config.prices.get(chosen.model)
     purse = Purse(config.budget, price, tokens, cost_of_bought(bought, config.prices))
-    return Endpoint(chosen, purse, cache, seed=config.seed)
+    return Endpoint(chosen, purse, cache, seed=config.seed, asks=asks)
