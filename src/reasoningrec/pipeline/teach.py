@@ -141,7 +141,11 @@ def write_texts(desk: Desk) -> Outcome:
         return Outcome(counts)
     wanted = {"describe": len(space.shown_items), "profile": space.windows["user"].n_unique()}
     whole = wanted.get(name, len(given) + len(left))
-    return Outcome({**counts, "missing": whole - len(given)}, notes(name, given, whole))
+    missing = 0 if config.texts.missing == "write" else whole - len(given)
+    told = notes(name, given, whole)
+    if config.texts.vouched and not config.data.given_texts:
+        told += (f"{name}: that given texts know no review or rating of a target is vouched for, not proved",)
+    return Outcome({**counts, "missing": missing}, told)
 
 
 def _refuse_all_failed(journal: Journal) -> None:
