@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from reasoningrec.errors import ConfigError, ReasoningRecError, TeacherError
 from reasoningrec.rows import Json
@@ -110,6 +111,7 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> An
                 checkpoint.source,
                 config=checkpoint.shape,
                 dtype=dtype,
+                ignore_mismatched_sizes=True,  # they are reported, and refused below
                 output_loading_info=True,
                 use_safetensors=True,
                 **_options(checkpoint.revision),
@@ -121,7 +123,9 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> An
         hint = "Name a smaller model, or serve it elsewhere and name its `endpoint`."
         raise TeacherError(f'model = "{checkpoint.source}": does not fit into memory', hint=hint) from None
     except CAUSES as error:
-        raise _unusable(checkpoint.source, "its weights cannot be read", error, checkpoint.revision) from None
+        raise _unusable(
+            checkpoint.source, "its weights cannot be read", error, local=checkpoint.revision is None
+        ) from None
     hint = f"Is it a base model without a head, or a file short? {len(missing)} weights are missing."
     raise ConfigError(f'model = "{checkpoint.source}": has no fitting weights for {missing[0]}', hint=hint)
 
@@ -129,11 +133,12 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> An
 def _find(source: str, folder: Path | None) -> Checkpoint:
     place, revision = str(folder or source), None
     try:
-        shape = AutoConfig.from_pretrained(place, **_options(None, local=folder is not None))
+        if folder is None:
+            # A download lies in a folder that has the name of its commit; all else is then of the same.
+            revision = Path(str(cached_file(source, "config.json"))).parent.name
+        shape = AutoConfig.from_pretrained(place, **_options(revision))
     except CAUSES as error:
-        raise _unusable(source, "its config.json cannot be read", error, None if folder else "") from None
-    if folder is None and not (revision := getattr(shape, "_commit_hash", None)):
-        raise TeacherError(f'model = "{source}": its version is not known', hint="Download it, and name its folder.")
+        raise _unusable(source, "its config.json cannot be read", error, local=folder is not None) from None
     _check_kind(source, shape)
     if folder is not None and not any(folder.glob("*.safetensors")):
         hint = "Pickled weights are never read: store it with `save_pretrained` of transformers."
@@ -141,16 +146,15 @@ def _find(source: str, folder: Path | None) -> Checkpoint:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **_options(revision))
     except CAUSES as error:
-        raise _unusable(source, "its tokenizer cannot be read", error, revision) from None
+        raise _unusable(source, "its tokenizer cannot be read", error, local=folder is not None) from None
     digest = digest_of(folder) if folder else fingerprint({"hub": source, "commit": revision})
     return Checkpoint(place, folder.name if folder else source, revision, digest, shape, tokenizer)
 
 
-def _options(revision: str | None, *, local: bool | None = None) -> dict[str, Any]:
-    """What every call of `from_pretrained` is given."""
-    only_here = revision is None if local is None else local
-    pinned = {"revision": revision} if revision else {}
-    return {"trust_remote_code": False, "local_files_only": only_here, **pinned}
+def _options(revision: str | None) -> dict[str, Any]:
+    """What every call of `from_pretrained` is given; `revision` is None for a folder."""
+    place = {"local_files_only": True} if revision is None else {"revision": revision}
+    return {"trust_remote_code": False, **place}
 
 
 def _check_kind(source: str, shape: Any) -> None:
@@ -163,13 +167,13 @@ def _check_kind(source: str, shape: Any) -> None:
     raise ConfigError(f'model = "{source}": {", ".join(kinds) or shape.model_type} is no causal LM', hint=hint)
 
 
-def _unusable(source: str, what: str, error: Exception, revision: str | None) -> ReasoningRecError:
-    """The error to raise; `revision` is None for a folder."""
+def _unusable(source: str, what: str, error: Exception, *, local: bool) -> ReasoningRecError:
+    """The error to raise for a model in a folder, or on a hub."""
     said = " ".join(str(error).split())[:300]
     if "trust_remote_code" in said or "custom code" in said:
         hint = "Serve it with a program you trust to run it, and name its `endpoint`."
         return ConfigError(f'model = "{source}": needs code of its own, which is never run here', hint=hint)
-    if revision is None:
+    if local:
         hint = "Is the folder whole, as `save_pretrained` of transformers writes it, and transformers new enough?"
         return ConfigError(f'model = "{source}": {what}: {said}', hint=hint)
     hint = "There is no such folder here; for a hub id, be online or download it first, and see that it is spelt right."

@@ -106,7 +106,7 @@ def arguments(config: ModelConfig) -> dict[str, Json]:
 def stops(config: ModelConfig) -> tuple[str, ...]:
     """Texts that end an answer. Raises ConfigError where they are none."""
     given = config.extra.get("stop_strings", ())
-    texts = (given,) if isinstance(given, str) else tuple(given)
+    texts = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list | tuple) else (None,)
     if not all(isinstance(text, str) and text for text in texts):
         raise ConfigError("extra.stop_strings: are no texts", hint='As ["\\n\\n"].')
     return texts

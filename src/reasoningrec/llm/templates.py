@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,14 @@ from reasoningrec.llm.forms import left_open
 from reasoningrec.rows import Json
 
 GAP: Final = "\n\n"
-DAY: Final = datetime.date(2025, 1, 1)
+DAY: Final = {"%d": "01", "%m": "01", "%b": "Jan", "%B": "January", "%Y": "2025", "%y": "25"}
 """What templates that tell the date are given as today: a prompt is the same on every day, and so is its answer."""
+CLOCK: Final = "strftime_now"
+_STOPPED_CLOCK: Final = (
+    f"{{% macro {CLOCK}(form) %}}{{{{ form"
+    + "".join(f" | replace('{part}', '{text}')" for part, text in DAY.items())
+    + " }}{% endmacro %}"
+)
 
 Turns = Sequence[Mapping[str, Json]]
 
@@ -48,12 +53,14 @@ class Template:
         if taken := sorted(variables.keys() & inspect.signature(tokenizer.apply_chat_template).parameters.keys()):
             hint = "Name variables of the model's own template only."
             raise ConfigError(f"chat_template_kwargs.{taken[0]}: is set by the package", hint=hint)
-        self._tokenizer = tokenizer
-        self._variables = {"strftime_now": DAY.strftime, **variables}
+        self._tokenizer, self._variables = tokenizer, variables
+        self._text = str(tokenizer.get_chat_template()) if tokenizer.chat_template else ""
+        if CLOCK in self._text:
+            self._text = _STOPPED_CLOCK + self._text
 
     def prompt(self, turns: Turns) -> Prompt:
         """The tokens of a chat. Raises ConfigError where the template cannot render it."""
-        if not self._tokenizer.chat_template:
+        if not self._text:
             text = "".join(f"{turn['content']}{GAP}" for turn in turns)
             return Prompt(tuple(self._tokenizer(text, split_special_tokens=True)["input_ids"]))
         turns, text = self._accepted(turns)
@@ -77,7 +84,8 @@ class Template:
 
     def _apply(self, turns: Turns, **how: Any) -> Any:
         chat = [dict(turn) for turn in turns]
-        return self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, **how, **self._variables)
+        how |= {"chat_template": self._text, "add_generation_prompt": True}
+        return self._tokenizer.apply_chat_template(chat, **how, **self._variables)
 
     def _refused(self, error: TemplateError) -> ConfigError:
         hint = "Name a model whose template takes turns of user and assistant, or serve it and name its `endpoint`."
