@@ -250,6 +250,26 @@ def test_a_template_may_open_the_thoughts(opened: Any) -> None:
     assert model._prompt(MANY[0]).tokens != opened("qwen3")._prompt(MANY[0]).tokens
 
 
+def test_tags_around_thoughts_may_be_control_tokens(folders: dict[str, Path], opened: Any, tmp_path: Path) -> None:
+    folder = tiny.copied(folders["qwen3"], tmp_path / "special")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    for token in tokenizer["added_tokens"]:
+        token["special"] = True
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    model = opened(folder)
+    scripted(model, lambda _: "<think>So it is.</think>Prediction: No<|im_end|>")
+    answer = answers(model, MANY[:1])["r0"]
+    assert (answer.text, answer.thinking) == ("Prediction: No", "So it is.")
+
+
+def test_a_stop_that_began_in_the_prompt_shows_by_the_padding(opened: Any) -> None:
+    model = opened("qwen3", extra={"stop_strings": ["zz"]})
+    scripted(model, lambda prompt: "a" if "Now a lamp?" in prompt else "Prediction: Yes<|im_end|>")
+    found = answers(model, [request(1), request(2)])
+    assert (found["r1"].text, found["r1"].finish, found["r1"].usage.output_tokens) == ("a", "stop", 1)
+    assert (found["r2"].text, found["r2"].finish) == ("Prediction: Yes", "stop")
+
+
 def test_a_batch_that_finds_no_memory_is_halved(opened: Any) -> None:
     purse = Purse(BudgetConfig(tokens=10**6))
     model = opened("qwen3", batch_size=8, purse=purse)
