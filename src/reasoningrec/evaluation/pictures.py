@@ -196,7 +196,7 @@ def weights(values: Mapping[str, float]) -> Picture:
 
 def gates(account: TeacherAccount) -> Picture:
     """How many rationales failed each gate, beside how many passed them all."""
-    rows = [(gate.gate, gate.dropped) for gate in account.gates]
+    rows = [(gate.gate, gate.dropped) for gate in account.gates if gate.dropped]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -216,7 +216,8 @@ def gates(account: TeacherAccount) -> Picture:
         axes.set_xlabel("rationales")
 
     said = "; ".join(f"{gate} {dropped}" for gate, dropped in rows)
-    caption = f"Of {account.rationales:,} rationales {account.kept:,} were kept; below, how many failed each gate."
+    caption = f"Of {account.rationales:,} rationales {account.kept:,} were kept"
+    caption += "; below, how many failed each gate that dropped any." if rows else "."
     return _picture("gates", caption, f"kept {account.kept}; {said}", draw, (6.4, 0.9 + 0.3 * (len(rows) + 1)))
 
 

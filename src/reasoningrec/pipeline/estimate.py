@@ -25,7 +25,7 @@ from reasoningrec.pipeline import teach
 from reasoningrec.pipeline.ask import Begun
 from reasoningrec.pipeline.given import digest
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
-from reasoningrec.pipeline.writers import judge_of, model_of, wording
+from reasoningrec.pipeline.writers import judge_of, model_of, name_of, wording
 from reasoningrec.records import Rationale
 from reasoningrec.runs import Journal, Run
 from reasoningrec.teacher import judge
@@ -97,7 +97,7 @@ def _of_judge(space: Workspace, run: Run, stage: str) -> Estimate:
         return Estimate(stage, OfflineWriter.name, len(texts), len(texts))
     words = wording(config)
     left = _left(run, stage, [(id, partial(judge.conversation, text, words)) for id, text in texts.items()])
-    found = Estimate(stage, chosen.model, len(texts), len(texts) - len(left), supposed=supposed)
+    found = Estimate(stage, name_of(chosen), len(texts), len(texts) - len(left), supposed=supposed)
     return _counted(found, config, chosen, left, run.folder)
 
 
@@ -111,7 +111,7 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
     """`found` with what asking for `work` would take."""
     with _cache(config) as cache:
         model = model_of(config, chosen, cache, folder, asks=False)
-        typical = cache.typical(chosen.model)
+        typical = cache.typical(model.name)
         usage, cached, exact, keys = Usage(), 0, True, set[str]()
         for request, before in _next(model, cache, work):
             cached += before
@@ -125,7 +125,7 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
     price = config.prices.get(chosen.model)
     return replace(
         found,
-        model=chosen.model,
+        model=model.name,
         cached=cached,
         usage=usage,
         exact=exact,
@@ -162,9 +162,8 @@ def _seconds(usage: Usage, chosen: ModelConfig, typical: tuple[float, float] | N
         (usage.calls, chosen.requests_per_minute),
         (usage.input_tokens + usage.output_tokens, chosen.tokens_per_minute),
     )
-    return max(
-        usage.calls / chosen.concurrency * one, *(units / most * MINUTE if most else 0.0 for units, most in limits)
-    )
+    together = chosen.concurrency if chosen.endpoint else 1  # a model on this machine says its share of a batch's time
+    return max(usage.calls / together * one, *(units / most * MINUTE if most else 0.0 for units, most in limits))
 
 
 def _finished(run: Run, *stages: str) -> bool:
