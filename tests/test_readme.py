@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reasoningrec.config import read
 from running import SMALL, Cli
 
 ROOT = Path(__file__).parent.parent
@@ -141,4 +142,11 @@ def test_blocks_name_their_language() -> None:
     fences = re.findall(r"^```(.*)$", README, re.MULTILINE)
     assert all(fences[::2])
     assert not any(fences[1::2])
-    assert {name for name, _ in groupby(sorted(fences[::2]))} == {"bash", "bibtex", "python", "text"}
+    assert {name for name, _ in groupby(sorted(fences[::2]))} == {"bash", "bibtex", "python", "text", "toml"}
+
+
+def test_the_configurations_can_be_read(tmp_path: Path) -> None:
+    for number, block in enumerate(blocks("toml")):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(f'name = "x"\n[data]\nsource = "demo"\n{block}', "utf-8")
+        assert not read(path).teacher.offline
