@@ -38,6 +38,11 @@ class Remembering:
         self.model, self.cache, self.buyer = model, cache, buyer
         self.spending = Spending()
 
+    def recall(self, request: Request) -> Reply | None:
+        """The kept reply, where there is one; asks nobody, and takes nothing on."""
+        found = self.cache.get(key_of(self.model.body(request)))
+        return None if found is None else _reply(request, found)
+
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Replies from the cache at once, the others as they come.
 
