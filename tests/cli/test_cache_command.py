@@ -1,4 +1,4 @@
-"""`reasoningrec cache show | verify | export | prune`: what is printed, what is removed, and that reading writes nothing."""
+"""`reasoningrec cache show | verify | export | prune`, and that reading writes nothing."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from reasoningrec.cli.saying import many, say
+
 if TYPE_CHECKING:
     from reasoningrec.llm.cache import Cache, Entry
 
@@ -48,8 +50,8 @@ def verify(cache: Path | None = CACHE) -> None:
         except RunError as error:  # so damaged that it cannot be read to its end
             problems = [str(error)]
         for problem in problems:
-            _say(console, problem)
-        _say(console, f"{opened.path}: {_many(len(problems), 'problem')} found" if problems else "every key is right")
+            say(console, problem)
+        say(console, f"{opened.path}: {many(len(problems), 'problem')} found" if problems else "every key is right")
     if problems:
         raise typer.Exit(3)
 
@@ -66,7 +68,7 @@ def export(
     with _opened(cache) as opened, creating(file) as temporary, temporary.open("wb") as out:
         for count, entry in enumerate(opened.entries(), 1):  # noqa: B007 - how many there were
             out.write(line_of(_row(entry)))
-    _say(Console(), f"wrote {file}: {_many(count, 'answer')}")
+    say(Console(), f"wrote {file}: {many(count, 'answer')}")
 
 
 @app.command("prune")
@@ -91,11 +93,11 @@ def prune(
             )
         count = opened.prune(before=moment, model=model, really=False)
         which = f" of {model}" * (model is not None) + f" from before {_day(moment)}" * (moment is not None)
-        _say(console, f"{opened.path}: {_many(count, 'answer')}{which}")
+        say(console, f"{opened.path}: {many(count, 'answer')}{which}")
         if not count or not (yes or _agreed(f"Remove {'them' if count > 1 else 'it'}?")):
-            _say(console, "nothing was removed")
+            say(console, "nothing was removed")
             return
-        _say(console, f"removed: {_many(opened.prune(before=moment, model=model), 'answer')}")
+        say(console, f"removed: {many(opened.prune(before=moment, model=model), 'answer')}")
 
 
 @contextmanager
@@ -115,8 +117,8 @@ def _opened(file: Path | None, *, write: bool = False) -> Iterator[Cache]:
 def _print_holdings(cache: Cache) -> None:
     console = Console()
     holdings = cache.holdings()
-    _say(console, f"{cache.path}: {_bytes(cache.path.stat().st_size)}")
-    _say(console, f"answers {sum(h.usage.calls for h in holdings):,}, being asked now {cache.claimed():,}")
+    say(console, f"{cache.path}: {_bytes(cache.path.stat().st_size)}")
+    say(console, f"answers {sum(h.usage.calls for h in holdings):,}, being asked now {cache.claimed():,}")
     for holding in holdings:
         used, lines = holding.usage, []
         if used.calls:
@@ -124,8 +126,8 @@ def _print_holdings(cache: Cache) -> None:
             lines.append(f"tokens {used.input_tokens:,} in, {used.output_tokens:,} out")
         if holding.batched:
             lines.append(f"out in batches {holding.batched:,}")
-        _say(console, f"\n{holding.model} on {holding.server or 'this machine'}", style="bold")
-        _say(console, "\n".join(f"  {line}" for line in lines))
+        say(console, f"\n{holding.model} on {holding.server or 'this machine'}", style="bold")
+        say(console, "\n".join(f"  {line}" for line in lines))
 
 
 def _print_entry(cache: Cache, key: str) -> None:
@@ -143,7 +145,7 @@ def _print_entry(cache: Cache, key: str) -> None:
     if found:
         _print_whole(console, found[0])
     elif out := cache.out(key):
-        _say(console, f"{key}\nis out in a batch: there is no answer yet")
+        say(console, f"{key}\nis out in a batch: there is no answer yet")
         _print_request(console, out[0])
     else:
         raise InputError(f"KEY: no entry of {cache.path} begins with {key!r}", hint="`cache export` lists all keys.")
@@ -151,12 +153,12 @@ def _print_entry(cache: Cache, key: str) -> None:
 
 def _print_whole(console: Console, entry: Entry) -> None:
     answer = entry.answer
-    _say(console, entry.key, style="bold")
-    _say(console, f"model {entry.model}, {_time(entry.made)}")
+    say(console, entry.key, style="bold")
+    say(console, f"model {entry.model}, {_time(entry.made)}")
     used = answer.usage
-    _say(console, f"tokens {used.input_tokens:,} in, {used.output_tokens:,} out; ended with {answer.finish!r}")
+    say(console, f"tokens {used.input_tokens:,} in, {used.output_tokens:,} out; ended with {answer.finish!r}")
     if answer.error:
-        _say(console, f"cannot be used: {answer.error}")
+        say(console, f"cannot be used: {answer.error}")
     _print_request(console, entry.request)
     if answer.thinking:
         _part(console, "thinking", answer.thinking)
@@ -223,14 +225,6 @@ def _bytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
-
-
 def _part(console: Console, name: str, text: str) -> None:
-    _say(console, f"\n{name}", style="bold cyan")
-    _say(console, text)
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    say(console, f"\n{name}", style="bold cyan")
+    say(console, text)
