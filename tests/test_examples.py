@@ -18,6 +18,8 @@ EXPECTED = {
     "fashion": ("release", 4, "product", 3.0, "first"),
     "beauty": ("release", 5, "product", 3.0, "first"),
     "ml-1m": ("release", 20, "movie", 2.0, "keep"),
+    "fashion-paper": ("release", 4, "product", 3.0, "first"),
+    "beauty-paper": ("release", 5, "product", 3.0, "first"),
     "demo": ("demo", 10, "product", 3.0, "keep"),
     "tables": ("tables", 10, "book", 3.0, "keep"),
 }
@@ -38,8 +40,9 @@ def test_it_says_how_the_dataset_is_read(name: str, tmp_path: Path, monkeypatch:
     found = config(name, tmp_path, monkeypatch)
     data = found.data
     assert (data.source, found.split.history, found.item_word, data.like_above, data.repeats) == EXPECTED[name]
-    assert found.name == ("shop" if name == "tables" else name)
-    assert found.protocol == "honest"
+    assert found.name == ("shop" if name == "tables" else name.removesuffix("-paper"))
+    assert found.protocol == ("paper" if name.endswith("-paper") else "honest")
+    assert found.data.given_texts is name.endswith("-paper")
 
 
 @every_example

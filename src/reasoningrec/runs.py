@@ -278,6 +278,12 @@ class Run:
         """Mark a begun stage as failed; what it has done is kept for the next try."""
         self._put(name, replace(self._stages[name], status="failed", notes=(message,)))
 
+    def forget(self, name: str) -> None:
+        """Undo a stage: it will be done from the start."""
+        if name in self._stages:
+            self._put(name, StageRecord())
+            self._clear(name)
+
     def require(self, name: str) -> StageRecord:
         """The record of a finished stage. Raises NotInRunError where it is not done, saying what to do."""
         known = self._stages.get(name, StageRecord())

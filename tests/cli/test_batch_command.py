@@ -14,10 +14,10 @@ import pytest
 
 from reasoningrec.config import read
 from reasoningrec.llm.cache import Cache, key_of
-from reasoningrec.llm.remember import Remembering
 from reasoningrec.pipeline import batch
-from reasoningrec.pipeline.pending import follow, pending, silent
+from reasoningrec.pipeline.pending import left, pending, recalling
 from reasoningrec.pipeline.workspace import Workspace
+from reasoningrec.pipeline.writers import model_of
 from reasoningrec.runs import Run
 from running import SMALL, Answer, Cli
 
@@ -356,13 +356,6 @@ def test_a_finished_stage_has_nothing_to_ask(shop: Shop) -> None:
     assert "nothing is left to ask" in shop.export("describe").out
 
 
-def test_what_is_in_the_journal_is_not_followed() -> None:
-    def never() -> Any:
-        raise AssertionError
-
-    assert not list(follow([("a", never)], {"a"}, lambda _: None))
-
-
 Make = Callable[[Shop], list[Any]]
 
 
@@ -457,11 +450,10 @@ def test_what_is_pending_is_found_out_without_changing_anything(shop: Shop) -> N
     shop.take_in(shop.answered(lines[4:]))
     config = read(shop.config)
     before = shop.cache.read_bytes(), sorted(path.name for path in shop.run.iterdir())
+    run, space = Run.read(shop.run), Workspace(shop.run, config)
     with Cache(shop.cache, write=False) as cache:
-        model = silent(config, config.teacher, cache)
-        recall = Remembering(model, cache, "").recall
-        found = list(pending(Run.read(shop.run), Workspace(shop.run, config), "describe", recall))
+        model = model_of(config, config.teacher, cache, shop.run, asks=False)
+        found = list(pending(left(run, space, "describe", "fresh"), recalling(model, cache)))
         assert [key_of(model.body(request)) for request in found] == [line["custom_id"] for line in lines[:4]]
-        unknown = list(pending(Run.read(shop.run), Workspace(shop.run, config), "describe", lambda _: None))
-        assert len(unknown) == len(lines)
+        assert len(list(pending(left(run, space, "describe", "fresh"), lambda _: None))) == len(lines)
     assert (shop.cache.read_bytes(), sorted(path.name for path in shop.run.iterdir())) == before

@@ -356,7 +356,8 @@ async def _serve(manner: Manner) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    print(f"http://{host}:{port}", flush=True)
+    sys.stdout.write(f"http://{host}:{port}\n")
+    sys.stdout.flush()
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, sys.stdin.read)  # until whoever started us closes it, or ends
     await runner.cleanup()

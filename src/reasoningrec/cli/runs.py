@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,12 @@ from rich.table import Table
 if TYPE_CHECKING:
     from reasoningrec.config import Config
 
+RETRY = typer.Option(False, "--retry-failed", help="Ask again for texts that failed; nothing is paid twice.")
+DRY = typer.Option(False, "--dry-run", help="Say what the teacher would be asked, and what that takes; ask nothing.")
 RUN = typer.Option(..., "--run", help="The run's folder.")
+CONFIG = typer.Argument(None, help="A configuration; without one, that of the run.")
+TEACHER = ("describe", "profile", "reason", "verify")
+"""The stages that may ask a model."""
 STAGES = (
     ("describe", "Write the items' descriptions."),
     ("profile", "Write the users' profiles."),
@@ -89,43 +94,73 @@ def run(
     folder: Path = RUN,
     protocol: ProtocolName | None = typer.Option(None, help="In place of the configuration's."),
     seed: int | None = typer.Option(None, min=0, help="In place of the configuration's."),
+    retry_failed: bool = RETRY,
+    dry_run: bool = DRY,
 ) -> None:
     """Run the whole line, from data to report; the same command goes on where it stopped."""
     from reasoningrec.config import read
 
-    _go(folder, read(config, protocol=protocol and protocol.value, seed=seed), STAGES[-1][0])
+    chosen = read(config, protocol=protocol and protocol.value, seed=seed)
+    if dry_run:
+        _estimate(folder, chosen, TEACHER)
+        return
+    _go(folder, chosen, STAGES[-1][0], retry_failed=retry_failed)
     Console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 def stage_command(name: str, does: str) -> Callable[..., None]:
     """The command that runs the line up to the stage `name`."""
 
-    def command(
-        folder: Path = RUN,
-        config: Path | None = typer.Argument(None, help="A configuration; without one, that of the run."),
+    def command(folder: Path = RUN, config: Path | None = CONFIG, retry_failed: bool = RETRY) -> None:
+        _go(folder, _chosen(folder, config), name, retry_failed=retry_failed)
+
+    def asking(
+        folder: Path = RUN, config: Path | None = CONFIG, retry_failed: bool = RETRY, dry_run: bool = DRY
     ) -> None:
-        from reasoningrec.config import read
-        from reasoningrec.runs import Run
-
-        if config:
-            chosen = read(config)
+        chosen = _chosen(folder, config)
+        if dry_run:
+            _estimate(folder, chosen, [name])
         else:
-            run = Run.read(folder)
-            from reasoningrec.pipeline.workspace import config_of
+            _go(folder, chosen, name, retry_failed=retry_failed)
 
-            chosen = config_of(run)
-        _go(folder, chosen, name)
-
-    command.__doc__ = f"{does} What comes before it is done first, where it is not done."
-    return command
+    found = asking if name in TEACHER else command
+    found.__doc__ = f"{does} What comes before it is done first, where it is not done."
+    return found
 
 
-def _go(folder: Path, config: Config, until: str) -> None:
+def _chosen(folder: Path, config: Path | None) -> Config:
+    from reasoningrec.config import read
+    from reasoningrec.runs import Run
+
+    if config:
+        return read(config)
+    run = Run.read(folder)
+    from reasoningrec.pipeline.workspace import config_of
+
+    return config_of(run)
+
+
+def _estimate(folder: Path, config: Config, stages: Sequence[str]) -> None:
+    from reasoningrec.cli.estimates import show
     from reasoningrec.cli.progress import Screen
-    from reasoningrec.pipeline.line import run_line
+    from reasoningrec.pipeline.line import estimate
 
     with Screen() as screen:
-        run_line(folder, config, screen, until)
+        found = estimate(folder, config, screen, stages)
+    show(found)
+
+
+def _go(folder: Path, config: Config, until: str, *, retry_failed: bool) -> None:
+    from reasoningrec.cli.progress import Screen
+    from reasoningrec.pipeline.line import run_line
+    from reasoningrec.runs import Run
+
+    with Screen() as screen:
+        run_line(folder, config, screen, until, retry_failed=retry_failed)
+    for name, record in Run.read(folder).stages.items():
+        if failed := record.counts.get("failed") or record.counts.get("judge_failed"):
+            message = f"{name}: {failed:,} of {record.counts['texts']:,} texts failed; --retry-failed asks again"
+            Console(stderr=True).print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def status(folder: Path = RUN) -> None:
@@ -152,6 +187,8 @@ def status(folder: Path = RUN) -> None:
         seconds = times.get(name, {}).get("seconds")
         counts = "" if record is None else in_words({key: n for key, n in record.counts.items() if n})
         table.add_row(name, state, "" if seconds is None else f"{seconds:.1f}", counts)
+        if spent := times.get(name, {}).get("spent"):
+            table.add_row("", "", "", f"[dim]last sitting: {in_words(spent)}[/dim]")
         if record is not None and state == "failed":
             table.add_row("", "", "", "[red]" + "; ".join(record.notes).replace("[", r"\[") + "[/red]")
     console.print(table, highlight=False)

@@ -72,13 +72,23 @@ def _placed(config: Config, path: Path) -> Config:
     if config.texts.prompts not in SETS:
         keys.append("prompts")
     texts = {key: _place(getattr(config.texts, key), f"texts.{key}", path) for key in keys}
+    models = {name: _found_beside(getattr(config, name), path) for name in ("teacher", "judge")}
     return config.model_copy(
         update={
+            **models,
             "data": config.data.model_copy(update=data),
             "texts": config.texts.model_copy(update=texts),
             "cache": _place(config.cache, "cache", path),
         }
     )
+
+
+def _found_beside(model: ModelConfig, path: Path) -> ModelConfig:
+    """A model that is a folder beside the configuration, by its whole path; any other as it is."""
+    folder = path.parent / model.model
+    if model.endpoint or not model.model or not folder.is_dir():
+        return model
+    return model.model_copy(update={"model": str(folder.resolve())})
 
 
 def _check_data(config: Config, path: Path) -> None:
@@ -106,7 +116,7 @@ def _check_models(config: Config, path: Path) -> None:
             raise ConfigError(f"{path}: {name}.{field}: {problem}", hint=hint)
     if config.judge.offline and config.judge != ModelConfig():
         raise ConfigError(f"{path}: judge.model: is needed: the judge is a model", hint="Or leave [judge] out.")
-    models = {settings.model for settings in (config.teacher, config.judge) if not settings.offline}
+    models = {settings.model for settings in (config.teacher, config.judge) if settings.endpoint}
     if config.budget.cost and (missing := sorted(models - config.prices.keys())):
         raise ConfigError(
             f"{path}: budget.cost: there is no price for {missing[0]}",

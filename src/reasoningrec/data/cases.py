@@ -25,7 +25,7 @@ class Texts:
     of_target: Mapping[str, str]
     of_user: Mapping[str, str]
     of_item: Mapping[str, str] = field(default_factory=dict)
-    """Item id -> key of its description, for items of the history; `paper` only: there an item has one for all times."""
+    """Item id -> key of its description, for items of the history; `paper` only, where an item has one text."""
 
 
 def items_of(corpus: Corpus) -> dict[str, Item]:

@@ -24,6 +24,7 @@ from reasoningrec.evaluation.explanations import (
     count_frames,
     true_reason_hits,
 )
+from reasoningrec.evaluation.teacher import TeacherAccount
 from reasoningrec.records import Evidence, Explanation, Prediction
 
 FUSED = "reasoningrec"
@@ -72,6 +73,7 @@ class EvaluateInputs:
     """By query id: titles and brands that sentence frames leave out."""
     truth: Mapping[str, TrueReasons] = field(default_factory=dict)
     """By query id: known reasons of liked items (demo only)."""
+    teacher: TeacherAccount = field(default_factory=TeacherAccount)
     notes: tuple[str, ...] = ()
     settings: EvaluateConfig = field(default_factory=EvaluateConfig)
     seed: int = 0
@@ -142,6 +144,7 @@ class Evaluation:
     top_frame: str
     """The most frequent sentence frame of the explanations."""
     notes: tuple[str, ...]
+    teacher: TeacherAccount = field(default_factory=TeacherAccount)
 
     def reading(self, subset: Subset) -> Reading:
         """The reading of that name."""
@@ -201,6 +204,7 @@ def evaluate(inputs: EvaluateInputs) -> Evaluation:
         checks=_checks(inputs),
         top_frame=count_frames(inputs.explanations, inputs.names).top,
         notes=inputs.notes,
+        teacher=inputs.teacher,
     )
 
 

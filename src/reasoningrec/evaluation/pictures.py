@@ -20,6 +20,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from reasoningrec.evaluation.evaluate import Curve, Evaluation, MethodResult, Reading
+from reasoningrec.evaluation.teacher import TeacherAccount
 
 INK: Final = "#1f2933"
 QUIET: Final = "#6b7684"
@@ -62,7 +63,7 @@ class Picture:
 
 
 def draw_all(evaluation: Evaluation) -> dict[str, Picture]:
-    """Every picture for which there are figures, by name: auc-<subset>, roc, calibration, weights."""
+    """Every picture for which there are figures, by name: auc-<subset>, roc, calibration, weights, gates."""
     reading = evaluation.readings[0]
     shown = _shown(evaluation.curves, reading)
     pictures = [comparison(reading, evaluation.level) for reading in evaluation.readings]
@@ -72,6 +73,8 @@ def draw_all(evaluation: Evaluation) -> dict[str, Picture]:
         pictures.append(calibration(evaluation.curves, shown))
     if evaluation.weights:
         pictures.append(weights(evaluation.weights))
+    if evaluation.teacher.gates:
+        pictures.append(gates(evaluation.teacher))
     return {picture.name: picture for picture in pictures}
 
 
@@ -189,6 +192,33 @@ def weights(values: Mapping[str, float]) -> Picture:
     )
     caption += f" The {left} smallest are in the table only." if left else ""
     return _picture("weights", caption, said, draw, (6.4, 0.9 + 0.3 * len(top)))
+
+
+def gates(account: TeacherAccount) -> Picture:
+    """How many rationales failed each gate, beside how many passed them all."""
+    rows = [(gate.gate, gate.dropped) for gate in account.gates if gate.dropped]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        names = ["kept", *(gate for gate, _ in rows)]
+        sizes = [account.kept, *(dropped for _, dropped in rows)]
+        axes.barh(range(len(names)), sizes, color=[COLOURS["fused"], *[COLOURS["student"]] * len(rows)], height=0.62)
+        for row, size in enumerate(sizes):
+            axes.annotate(
+                f"{size:,}", (size, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9.5
+            )
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(0, max(account.rationales, 1) * 1.1)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_xlabel("rationales")
+
+    said = "; ".join(f"{gate} {dropped}" for gate, dropped in rows)
+    caption = f"Of {account.rationales:,} rationales {account.kept:,} were kept"
+    caption += "; below, how many failed each gate that dropped any." if rows else "."
+    return _picture("gates", caption, f"kept {account.kept}; {said}", draw, (6.4, 0.9 + 0.3 * (len(rows) + 1)))
 
 
 def _shown(curves: Sequence[Curve], reading: Reading) -> dict[str, str]:

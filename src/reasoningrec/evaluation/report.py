@@ -44,6 +44,13 @@ SUBSETS: Final[Mapping[str, str]] = {
 }
 
 
+TEXTS: Final[Mapping[str, str]] = {
+    "describe": "item descriptions",
+    "profile": "user profiles",
+    "reason": "rationales",
+}
+
+
 @dataclass(frozen=True)
 class Sample:
     """One explained prediction as the report shows it."""
@@ -188,6 +195,11 @@ def check_value(check: Check) -> str:
     return f"{check.value:.1%}" if check.unit == "share" else f"{check.value:.1f} {check.unit}"
 
 
+def in_words(writers: Sequence[tuple[str, int]]) -> str:
+    """ "12 by offline, 3 by given"; "nobody" where there is no text."""
+    return ", ".join(f"{texts:,} by {origin}" for origin, texts in writers) or "nobody"
+
+
 def segments(text: str, known: Iterable[str]) -> list[tuple[str, str]]:
     """`text` cut at its citations into (piece, kind): "text", "cite" (an id of `known`) or "missing" (any other id)."""
     ids, found, last = set(known), [], 0
@@ -214,6 +226,7 @@ def _shared(evaluation: Evaluation, samples: Sequence[Sample]) -> dict[str, Any]
         "protocol_says": PROTOCOLS[evaluation.protocol],
         "subset_says": SUBSETS,
         "method_says": {row.method: METHODS[row.method] for row in shown if row.method in METHODS},
+        "text_names": TEXTS,
         "summaries": {reading.subset: summary(reading) for reading in evaluation.readings},
     }
 
@@ -232,6 +245,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
         "interval": with_interval,
         "check_value": check_value,
         "segments": segments,
+        "writers": in_words,
     }
     environment.filters.update(filters)
     return environment

@@ -108,13 +108,25 @@ class _Ahead:
 class Endpoint:
     """See the module. `settings` hold what can change an answer."""
 
-    def __init__(self, config: ModelConfig, purse: Purse, cache: Cache, *, seed: int = 0) -> None:
-        """Read the key from the environment. Raises ConfigError where it is not there."""
+    def __init__(self, config: ModelConfig, purse: Purse, cache: Cache, *, seed: int = 0, asks: bool = True) -> None:
+        """Read the key from the environment.
+
+        Args:
+            config: its settings.
+            purse: what may be spent.
+            cache: where what was learned of the server is noted.
+            seed: of the pauses between tries.
+            asks: False = only to say and count requests: no key is read, and the server is never asked.
+
+        Raises:
+            ConfigError: the key is not there, or the tokenizer cannot be read.
+        """
         self.name, self.config, self.purse = config.model, config, purse
         self.url = config.endpoint.rstrip("/")
         self.settings = answering(config)
         self.tally = Tally()
-        self._key, self._cache, self._luck = Key.of(config.key_env), cache, random.Random(seed)  # noqa: S311 - pauses
+        self._asks, self._key = asks, Key.of(config.key_env if asks else "")
+        self._cache, self._luck = cache, random.Random(seed)  # noqa: S311 - pauses
         self._counter = Counter(config.tokenizer)
         self._window = Window(config.concurrency)
         self._per_minute = (PerMinute(config.requests_per_minute), PerMinute(config.tokens_per_minute))
@@ -125,22 +137,18 @@ class Endpoint:
         """Server, model, messages, sampling, form: everything."""
         return {**self._payload(request, self.form()), "endpoint": self.url}
 
-    def form(self, *, ask: bool = True) -> Form:
-        """How answers are asked for; "auto" is found out once for a server and model, by one small request.
-
-        Args:
-            ask: whether the server may be asked; without, "schema" is assumed where nothing is known.
-        """
+    def form(self) -> Form:
+        """How answers are asked for; "auto" is found out once for a server and model, by one small request."""
         if self._form is None:
             known = self._cache.recall(f"form of {self.url} {self.name}")
-            if known is None and not ask:
-                return "schema"
+            if known is None and not self._asks:
+                known = "schema"
             self._form = "lines" if known == "lines" else "schema" if known == "schema" else self._find_form()
         return self._form
 
     def count_tokens(self, request: Request) -> tuple[int, bool]:
         """Tokens of the prompt, and whether they were counted with the model's own tokenizer."""
-        messages = chat(request, self.form(ask=False))
+        messages = chat(request, self.form())
         return self._counter.count(str(message["content"]) for message in messages), self._counter.exact
 
     def send(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer]]:

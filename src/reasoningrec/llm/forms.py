@@ -15,6 +15,7 @@ Form = Literal["schema", "lines"]
 DECISION = "Prediction"
 """The field that is Yes or No."""
 _TAG = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_LEFT_OPEN = re.compile(r"<(?:think|thinking|thought|reasoning)>\s*\Z", re.IGNORECASE)
 
 
 def chat(request: Request, form: Form) -> list[dict[str, Json]]:
@@ -61,3 +62,27 @@ def part_thinking(text: str) -> tuple[str, str]:
         inside, start = not closes, tag.end()
     (thoughts if inside else said).append(text[start:])
     return "".join(said).strip(), "\n".join(filter(None, (thought.strip() for thought in thoughts)))
+
+
+def left_open(prompt: str) -> str:
+    """The tag that a prompt ends with, having opened the model's thoughts for it; "" = none."""
+    found = _LEFT_OPEN.search(prompt)
+    return found[0] if found else ""
+
+
+def is_tag(token: str) -> bool:
+    """Whether a token is a tag around thoughts."""
+    return _TAG.fullmatch(token) is not None
+
+
+def problem(said: str, refusal: object, finish: str, thinking: str) -> tuple[str, str]:
+    """(what is wrong with an answer that came whole, its text)."""
+    if isinstance(refusal, str) and refusal and not said:
+        return "the model refuses", refusal
+    if finish == "content_filter":
+        return "the server's filter held the answer back", said
+    if not said and finish == "length":
+        return "the answer ran out of tokens" + (" while thinking" if thinking else "") + ": raise max_new_tokens", said
+    if not said:
+        return "the answer is empty", said
+    return "", said

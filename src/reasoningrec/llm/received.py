@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from reasoningrec.llm.client import Answer, Usage
-from reasoningrec.llm.forms import part_thinking
+from reasoningrec.llm.forms import part_thinking, problem
 from reasoningrec.llm.tokens import estimate
 
 PASSING: Final = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
@@ -86,7 +86,7 @@ def received(text: str, seconds: float, prompt_tokens: int) -> Outcome:
         return Outcome(Answer(text[:SHOWN], error=error, received=False), again=True)
     said, thoughts = part_thinking(content)
     thinking = "\n".join(part for part in (aside, thoughts) if part)
-    error, said = _problem(said, refusal, finish, thinking)
+    error, said = problem(said, refusal, finish, thinking)
     usage = _usage(whole.get("usage"), Usage(1, prompt_tokens, estimate(filter(None, (content, aside)))))
     return Outcome(Answer(said, thinking, finish, usage, seconds, error))
 
@@ -134,19 +134,6 @@ def _tokens(count: Any, guess: int) -> int:
     except (TypeError, ValueError, OverflowError):
         return guess
     return number if 0 < number <= MOST_TOKENS else guess
-
-
-def _problem(said: str, refusal: object, finish: str, thinking: str) -> tuple[str, str]:
-    """(what is wrong with an answer that came whole, its text)."""
-    if isinstance(refusal, str) and refusal and not said:
-        return "the model refuses", refusal
-    if finish == "content_filter":
-        return "the server's filter held the answer back", said
-    if not said and finish == "length":
-        return "the answer ran out of tokens" + (" while thinking" if thinking else "") + ": raise max_new_tokens", said
-    if not said:
-        return "the answer is empty", said
-    return "", said
 
 
 def _detail(text: str) -> str:

@@ -38,11 +38,6 @@ class Remembering:
         self.model, self.cache, self.buyer = model, cache, buyer
         self.spending = Spending()
 
-    def recall(self, request: Request) -> Reply | None:
-        """The kept reply, where there is one; asks nobody, and takes nothing on."""
-        found = self.cache.get(key_of(self.model.body(request)))
-        return None if found is None else _reply(request, found)
-
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Replies from the cache at once, the others as they come.
 
@@ -103,7 +98,7 @@ class Remembering:
         found = self.cache.get(key)
         if found is not None:
             self.spending.cached += 1
-            return _reply(request, found)
+            return reply_of(request, found)
         state = self.cache.claim(key)
         if state == "answered":  # meanwhile
             return self._remembered(request, queue)
@@ -124,7 +119,7 @@ class Remembering:
             self.spending.cached += len(likes) - 1
         else:
             self.cache.release(key)
-        yield from (_reply(like, answer) for like in likes)
+        yield from (reply_of(like, answer) for like in likes)
 
 
 class _Queue:
@@ -148,6 +143,7 @@ class _Queue:
         self.theirs = []
 
 
-def _reply(request: Request, answer: Answer) -> Reply:
+def reply_of(request: Request, answer: Answer) -> Reply:
+    """What a client says to `request`, given the model's answer."""
     usage = replace(answer.usage, calls=1) if answer.received else Usage()
     return Reply(request.id, answer.text, usage, answer.error, answer.received)

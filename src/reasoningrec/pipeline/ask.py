@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
+from reasoningrec.errors import TeacherError
 from reasoningrec.llm.client import Client, Request
 from reasoningrec.llm.remember import Remembering
 from reasoningrec.pipeline.stage import Desk
@@ -13,6 +14,7 @@ from reasoningrec.rows import Row
 from reasoningrec.runs import Journal
 from reasoningrec.teacher.conversation import Conversation, Result, finished
 
+AGAIN: Final = "When the server is well, the same command goes on from here."
 Begun = tuple[str, Callable[[], Conversation[Any]]]
 """A text's id, and how its conversation begins."""
 Keep = Callable[[Result[Any]], Row]
@@ -65,6 +67,8 @@ def hold(desk: Desk, journal: Journal, client: Client, work: Sequence[Begun], ke
             if not further:
                 break
             requests = further
+        if unanswered and len(unanswered) == len(work):
+            raise TeacherError(f"not one request was answered: {unanswered[0].error}", hint=AGAIN)
         journal.extend((result.request.id, keep(result)) for result in unanswered)
     finally:
         note_spending(desk, client)

@@ -23,12 +23,12 @@ from reasoningrec.llm.client import Answer, Request, Usage
 from reasoningrec.llm.endpoint import ADDED, Endpoint, most_written
 from reasoningrec.llm.limits import Purse, cost_of, cost_of_bought
 from reasoningrec.llm.received import received, refused
-from reasoningrec.llm.remember import Remembering
 from reasoningrec.llm.tokens import estimate
-from reasoningrec.pipeline.line import check_before
-from reasoningrec.pipeline.pending import pending, silent, writer_of
+from reasoningrec.pipeline.line import NAMES, check_before, fields_of
+from reasoningrec.pipeline.line import STAGES as LINE
+from reasoningrec.pipeline.pending import left, pending, recalling
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.pipeline.writers import buyer_of
+from reasoningrec.pipeline.writers import buyer_of, judge_of
 from reasoningrec.rows import Json, creating, encode, line_of
 from reasoningrec.runs import Run, canonical
 
@@ -77,7 +77,7 @@ class Imported:
 
 def ready(config: Config, stage: str, folder: Path) -> ModelConfig:
     """The model on a server that answers in `stage`. Raises InputError where there is none, or files have no place."""
-    chosen = writer_of(config, stage)
+    chosen = judge_of(config) if stage == "verify" else config.teacher
     if chosen is None:
         raise InputError(f"{stage}: no model judges here", hint="Set verify.self_check = true, and a [judge].")
     if not chosen.endpoint:
@@ -102,16 +102,18 @@ def export(run: Run, space: Workspace, stage: str, folder: Path) -> Exported:
     """
     chosen = ready(space.config, stage, folder)
     check_before(run, space, stage)
+    state = run.stage(stage, fields_of(LINE[NAMES.index(stage)], run, space)).state
+    work = left(run, space, stage, state)
     with Cache(caches.place(space.config.cache)) as cache:
-        model = silent(space.config, chosen, cache)
         buyer = buyer_of(run.folder)
-        recall = Remembering(model, cache, buyer).recall
-        choosing = _Choosing(model, cache, _purse(space.config, chosen, cache, buyer))
+        purse = _purse(space.config, chosen, cache, buyer)
+        model = Endpoint(chosen, purse, cache, asks=False)
+        choosing = _Choosing(model, cache, purse)
         done = choosing.done
-        done.files = _write(choosing.lines(pending(run, space, stage, recall)), stage, folder)
+        done.files = _write(choosing.lines(pending(work, recalling(model, cache))), stage, folder)
         if done.files:
             if chosen.answer_form == "auto":
-                model.assume(model.form(ask=False))
+                model.assume(model.form())
             cache.batch(_sent(done.files, model.url), buyer)
     price = space.config.prices.get(chosen.model)
     done.cost = None if price is None else cost_of(done.usage, price, price.batch_share)

@@ -73,7 +73,7 @@ def notes(stage: str, texts: Texts, wanted: int) -> tuple[str, ...]:
     """Who wrote the given texts of a stage, and how many are missing, in words."""
     origins = Counter(str(row["origin"]) for row in texts.values())
     told = ", ".join(f"{n} by {origin}" for origin, n in sorted(origins.items())) or "none"
-    return (f"{stage}: {len(texts)} of {wanted} texts given ({told}); {wanted - len(texts)} missing",)
+    return (f"{stage}: {len(texts)} of {wanted} texts given ({told}); {wanted - len(texts)} not",)
 
 
 def _texts(config: Config, with_data: pl.DataFrame, name: str, id_column: str) -> pl.DataFrame:

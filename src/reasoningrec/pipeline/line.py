@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -9,6 +10,7 @@ from reasoningrec import __version__
 from reasoningrec.config import Config
 from reasoningrec.errors import NotInRunError, ReasoningRecError
 from reasoningrec.pipeline import learn, measure, prepare, teach
+from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json
@@ -43,7 +45,9 @@ class Listener(Protocol):
         """A stage is done."""
 
 
-def run_line(folder: Path, config: Config, listener: Listener, until: str = NAMES[-1]) -> None:
+def run_line(
+    folder: Path, config: Config, listener: Listener, until: str = NAMES[-1], *, retry_failed: bool = False
+) -> None:
     """Run every stage up to `until` that is not done with this configuration; resume what was cut short.
 
     Args:
@@ -51,6 +55,7 @@ def run_line(folder: Path, config: Config, listener: Listener, until: str = NAME
         config: of the run; where it differs from the last time, the stages that depend on the difference are redone.
         listener: whom to tell.
         until: name of the last stage to run.
+        retry_failed: whether stages in which texts failed are done again; what was answered comes from the cache.
 
     Raises:
         ReasoningRecError: the folder cannot be used, the data break a rule, or a stage failed; what is done is kept.
@@ -59,8 +64,30 @@ def run_line(folder: Path, config: Config, listener: Listener, until: str = NAME
     prepare.data_fields(space)  # missing files are told before anything is touched
     with Run.open(folder, create=True) as run:
         run.configure(config.model_dump(mode="json"), version=__version__)
+        if retry_failed:
+            _forget_failed(run)
         for stage in STAGES[: NAMES.index(until) + 1]:
             _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener)
+
+
+def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[str]) -> list[Estimate]:
+    """What the teacher would be asked in these stages, asking nothing; data, split and evidence are done first.
+
+    Raises as `run_line` does.
+    """
+    run_line(folder, config, listener, "evidence")
+    with Run.open(folder, create=False) as run:
+        return list(estimates(Workspace(folder, config), run, stages))
+
+
+def _forget_failed(run: Run) -> None:
+    """Undo every stage in which texts failed, and those that read it."""
+    gone: set[str] = set()
+    for stage in STAGES:
+        counts = run.stages[stage.name].counts if stage.name in run.stages else {}
+        if counts.get("failed") or counts.get("judge_failed") or gone.intersection(stage.reads):
+            gone.add(stage.name)
+            run.forget(stage.name)
 
 
 def check_finished(run: Run, space: Workspace, last: str) -> None:

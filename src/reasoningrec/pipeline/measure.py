@@ -10,10 +10,12 @@ from reasoningrec.data.demo import accepted
 from reasoningrec.evaluation.evaluate import Answers, EvaluateInputs, Evaluation, evaluate
 from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
+from reasoningrec.evaluation.teacher import TeacherAccount, account_of_gates, account_of_texts
 from reasoningrec.pipeline.stage import Desk, Outcome
-from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.records import Case, Explanation, Prediction, Role
-from reasoningrec.rows import Json, from_row, read_json, read_records, to_row, write_json
+from reasoningrec.pipeline.workspace import Workspace, rationales_of
+from reasoningrec.records import Case, Explanation, Prediction, Role, Verdict
+from reasoningrec.rows import Json, from_row, read_json, read_jsonl, read_records, to_row, write_json
+from reasoningrec.teacher import judge, verify
 
 
 def evaluate_fields(space: Workspace) -> dict[str, Json]:
@@ -46,6 +48,7 @@ def measure(desk: Desk) -> Outcome:
             evidence={case.query.id: case.evidence for case in shown},
             names={case.query.id: _names(case) | bands for case in shown},
             truth=_truth(space, texts, shown),
+            teacher=_teacher(desk),
             notes=_notes(desk),
             settings=config.evaluate,
             seed=config.seed,
@@ -93,19 +96,33 @@ def _truth(space: Workspace, texts: list[Explanation], shown: list[Case]) -> dic
     }
 
 
-def _notes(desk: Desk) -> tuple[str, ...]:
-    """What was decided on the way: rules applied to the data, texts given or failed, rationales dropped."""
+def _teacher(desk: Desk) -> TeacherAccount:
+    """Who wrote the texts, and what the gates dropped."""
     stages = desk.run.stages
     counts = stages["verify"].counts
-    dropped = {gate[8:]: n for gate, n in counts.items() if gate.startswith("dropped_") and n}
-    reasons = ", ".join(f"{gate} {n}" for gate, n in sorted(dropped.items())) or "none dropped"
+    written = rationales_of(desk.folder / "reason.jsonl")
+    kept = [row["query_id"] for row in read_jsonl(desk.folder / "verify.jsonl") if from_row(Verdict, row).kept]
+    return TeacherAccount(
+        texts=tuple(
+            account_of_texts(stage, read_jsonl(desk.folder / f"{stage}.jsonl"), stages[stage].counts)
+            for stage in ("describe", "profile", "reason")
+        ),
+        rationales=int(counts["texts"]),
+        kept=int(counts["kept"]),
+        unhinted=sum(not written[id].hinted for id in kept),
+        gates=account_of_gates(
+            counts, {**{str(gate): says for gate, says in verify.GATES.items()}, judge.GATE: judge.SAYS}
+        ),
+    )
+
+
+def _notes(desk: Desk) -> tuple[str, ...]:
+    """What was decided on the way: rules applied to the data, texts that were given, who judged."""
+    stages = desk.run.stages
     wrote = stages["predict"].counts
     return (
         *stages["data"].notes,
         *(note for stage in ("describe", "profile", "reason", "verify") for note in stages[stage].notes),
-        *(f"{stage}: {stages[stage].counts['failed']} texts failed" for stage in ("describe", "profile", "reason")
-          if stages[stage].counts.get("failed")),
-        f"rationales: {counts['kept']} of {counts['texts']} kept ({reasons})",
         f"explanations: {wrote['explained_by_student']} of {wrote['explained']} written by the student; "
         "the others failed a gate and were written by rule",
     )  # fmt: skip

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from reasoningrec.config import Config, Gate
+from reasoningrec.config import Config, Gate, ModelConfig
 from reasoningrec.data.texts import text_key
-from reasoningrec.llm.client import ItemMaterial, Past, ReasonMaterial, UserMaterial
+from reasoningrec.errors import TeacherError
+from reasoningrec.llm.client import ItemMaterial, Past, ReasonMaterial, Usage, UserMaterial
+from reasoningrec.llm.limits import cost_of
 from reasoningrec.pipeline.ask import Begun, counts_of, hold
 from reasoningrec.pipeline.given import digest, notes
 from reasoningrec.pipeline.stage import Desk, Outcome
@@ -137,13 +139,38 @@ def write_texts(desk: Desk) -> Outcome:
             journal.extend((str(row.get("key") or row["query_id"]), row) for row in given.values())
             with opened(config, config.teacher, desk.folder) as client:
                 hold(desk, journal, client, asked)
+            _refuse_all_failed(journal)
             journal.finish(target)
-    counts = counts_of(read_jsonl(target))
+    counts = with_cost(counts_of(read_jsonl(target)), config, config.teacher)
     if not digest(config, name):
         return Outcome(counts)
     wanted = {"describe": len(space.shown_items), "profile": space.windows["user"].n_unique()}
     whole = wanted.get(name, len(given) + len(left))
-    return Outcome({**counts, "missing": whole - len(given)}, notes(name, given, whole))
+    missing = 0 if config.texts.missing == "write" else whole - len(given)
+    told = notes(name, given, whole)
+    if config.texts.vouched and not config.data.given_texts:
+        told += (f"{name}: that given texts know no review or rating of a target is vouched for, not proved",)
+    return Outcome({**counts, "missing": missing}, told)
+
+
+def _refuse_all_failed(journal: Journal) -> None:
+    """Raises TeacherError where no text could be had: the line makes no sense without."""
+    if journal.done and all(row["status"] == "failed" for row in journal.done.values()):
+        row = next(iter(journal.done.values()))
+        said = " ".join(row["answer"].split())[:200] or "nothing"
+        raise TeacherError(
+            f"none of the {len(journal.done)} texts could be used; {row['key']}: {row['error']}; it answered: {said}",
+            hint="Every answer is kept. Try another model, a larger max_new_tokens, or other prompts.",
+        )
+
+
+def with_cost(counts: dict[str, int], config: Config, model: ModelConfig) -> dict[str, int | float]:
+    """`counts` with what the answers cost by the table of prices, where the model stands in it."""
+    price = config.prices.get(model.model)
+    if price is None or "input_tokens" not in counts:
+        return dict(counts)
+    usage = Usage(counts["calls"], counts["input_tokens"], counts["output_tokens"])
+    return {**counts, "cost": round(cost_of(usage, price), 6)}
 
 
 def material(config: Config, case: Case, label: bool) -> ReasonMaterial:
@@ -178,7 +205,8 @@ def verify_rationales(desk: Desk) -> Outcome:
         if row["said"] is not space.label_of[id]:
             verdicts[id] = Verdict(id, (judge.GATE,))
     write_jsonl(desk.folder / "verify.jsonl", (to_row(verdict) for verdict in verdicts.values()))
-    return Outcome(_verdict_counts(verdicts, said, gates_of(config)), _judge_notes(config, said))
+    counts = _verdict_counts(verdicts, said, gates_of(config))
+    return Outcome(with_cost(counts, config, judge_of(config) or config.teacher), _judge_notes(config, said))
 
 
 def by_rule(space: Workspace) -> tuple[dict[str, Verdict], dict[str, Rationale]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +37,13 @@ class Workspace:
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = folder, config
+        self._supposing = False
+
+    def supposing(self) -> Workspace:
+        """The same, but descriptions and profiles that are not written yet are supposed as long as they may be."""
+        other = Workspace(self.folder, self.config)
+        other._supposing = True
+        return other
 
     @cached_property
     def sources(self) -> dict[str, str]:
@@ -120,8 +127,8 @@ class Workspace:
     @cached_property
     def texts(self) -> Texts:
         """The teacher's texts and which query shows which: a given one, where there is one."""
-        descriptions = texts_of(self.folder / "describe.jsonl")
-        profiles = texts_of(self.folder / "profile.jsonl")
+        descriptions = self._texts("describe", self.description_keys, self.config.describe.words)
+        profiles = self._texts("profile", self.profile_keys, self.config.profile.words)
         of_target = {
             id: key if (key := f"{item}@{given.GIVEN}") in descriptions else text_key(item, n)
             for id, (item, n) in self.description_keys.items()
@@ -138,6 +145,13 @@ class Workspace:
             given_keys = {item: f"{item}@{given.GIVEN}" for item in of_item}
             of_item |= {item: key for item, key in given_keys.items() if key in descriptions}
         return Texts(descriptions, profiles, of_target, of_user, of_item)
+
+    def _texts(self, stage: str, keys: Mapping[str, tuple[str, int]], words: int) -> dict[str, str]:
+        path = self.folder / f"{stage}.jsonl"
+        if path.exists() or not self._supposing:
+            return texts_of(path)
+        supposed = {text_key(*key): "word " * words for key in keys.values()}
+        return supposed | {row["key"]: row["text"] for row in self.given_texts[stage].values()}
 
     @cached_property
     def review_counts(self) -> dict[str, int]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from reasoningrec.config import Config, ModelConfig
+from reasoningrec.config import BudgetConfig, Config, ModelConfig
 from reasoningrec.llm import cache as caches
 from reasoningrec.llm.cache import Cache
 from reasoningrec.llm.client import Client, Model
 from reasoningrec.llm.endpoint import Endpoint
 from reasoningrec.llm.limits import Purse, cost_of_bought
+from reasoningrec.llm.local import Local
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.llm.remember import Remembering
 from reasoningrec.llm.settings import answering
@@ -33,14 +35,30 @@ def judge_of(config: Config) -> ModelConfig | None:
     return None if chosen.offline or not config.verify.self_check else chosen
 
 
-def settings_of(config: ModelConfig) -> Mapping[str, Json]:
-    """What of a writer's settings its texts depend on, for the fingerprint."""
-    return {"writer": OfflineWriter.name} if config.offline else {"writer": config.model, **answering(config)}
+def settings_of(config: ModelConfig) -> dict[str, Json]:
+    """What of a writer's settings its texts depend on, for the fingerprint; a model on this machine by its content."""
+    settings = OfflineWriter.settings if config.offline else answering(config)
+    if _is_local(config):
+        settings = _on_this_machine(config.model_dump_json())[1]
+    return {"writer": name_of(config), **settings}
 
 
 def name_of(config: ModelConfig) -> str:
     """Who stands as `origin` on its texts."""
-    return OfflineWriter.name if config.offline else Path(config.model).name if not config.endpoint else config.model
+    if config.offline:
+        return OfflineWriter.name
+    return _on_this_machine(config.model_dump_json())[0] if _is_local(config) else config.model
+
+
+def _is_local(config: ModelConfig) -> bool:
+    return not config.endpoint and bool(config.model)
+
+
+@functools.lru_cache(maxsize=4)
+def _on_this_machine(settings: str) -> tuple[str, dict[str, Json]]:
+    """Name and settings of a local model; reading them takes a while, and stages ask often."""
+    found = Local(ModelConfig.model_validate_json(settings), Purse(BudgetConfig()))
+    return found.name, dict(found.settings)
 
 
 def buyer_of(folder: Path) -> str:
@@ -63,10 +81,12 @@ def opened(config: Config, chosen: ModelConfig, folder: Path) -> Iterator[Client
         yield Remembering(model_of(config, chosen, cache, folder), cache, buyer_of(folder))
 
 
-def model_of(config: Config, chosen: ModelConfig, cache: Cache, folder: Path) -> Model:
-    """The model, with what is left of the run's budget."""
+def model_of(config: Config, chosen: ModelConfig, cache: Cache, folder: Path, *, asks: bool = True) -> Model:
+    """The model, with what is left of the run's budget; `asks`: False = only to say and count requests."""
     bought = cache.bought(buyer_of(folder))
     tokens = sum(part.usage.input_tokens + part.usage.output_tokens for part in bought)
     price = config.prices.get(chosen.model)
     purse = Purse(config.budget, price, tokens, cost_of_bought(bought, config.prices))
-    return Endpoint(chosen, purse, cache, seed=config.seed)
+    if _is_local(chosen):
+        return Local(chosen, purse, seed=config.seed)
+    return Endpoint(chosen, purse, cache, seed=config.seed, asks=asks)

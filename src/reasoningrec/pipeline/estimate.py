@@ -1,0 +1,169 @@
+"""What a teacher stage would ask, before it asks: calls, tokens, money, time. Asks nothing and pays nothing.
+
+Conversations are played through the cache as far as its answers reach; what comes next is counted. What an answer that
+is not there yet would lead to (a repair, a further try) is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from reasoningrec.config import Config, ModelConfig
+from reasoningrec.llm import cache as caches
+from reasoningrec.llm.cache import Cache, key_of
+from reasoningrec.llm.client import Usage
+from reasoningrec.llm.limits import MINUTE, cost_of
+from reasoningrec.llm.offline import OfflineWriter
+from reasoningrec.llm.tokens import of_words
+from reasoningrec.pipeline import teach
+from reasoningrec.pipeline.ask import Begun
+from reasoningrec.pipeline.given import digest
+from reasoningrec.pipeline.pending import follow, recalling
+from reasoningrec.pipeline.workspace import Workspace, rationales_of
+from reasoningrec.pipeline.writers import judge_of, model_of, name_of, wording
+from reasoningrec.records import Rationale
+from reasoningrec.runs import Journal, Run
+from reasoningrec.teacher import judge
+
+GUESSED_START: Final = 1.0
+"""Seconds until an answer begins, where nothing was measured."""
+GUESSED_SPEED: Final = 40.0
+"""Tokens a second of one answer, where nothing was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a stage would ask now."""
+
+    stage: str
+    model: str
+    """"offline" where no model is asked."""
+    texts: int
+    done: int
+    """Texts that are written or given already."""
+    cached: int = 0
+    """Answers that are in the cache."""
+    usage: Usage = field(default_factory=Usage)
+    """Calls and their tokens; those of the answers are always an estimate."""
+    exact: bool = False
+    """Whether prompts were counted with the model's tokenizer."""
+    cost: float | None = None
+    """None where there is no price."""
+    seconds: float = 0.0
+    measured: bool = False
+    """Whether the time is from earlier answers of the model, else it is a guess."""
+    supposed: bool = False
+    """Whether texts of earlier stages do not exist yet, and were supposed as long as they may be."""
+
+
+def estimates(space: Workspace, run: Run, stages: Sequence[str]) -> Iterator[Estimate]:
+    """An estimate of each of these teacher stages.
+
+    Args:
+        space: of the run; data, split and evidence have to be done.
+        run: opened for writing, so that nobody else works in it.
+        stages: some of describe, profile, reason, verify.
+    """
+    for stage in stages:
+        yield (_of_judge if stage == "verify" else _of_texts)(space, run, stage)
+
+
+def _of_texts(space: Workspace, run: Run, stage: str) -> Estimate:
+    config, chosen = space.config, space.config.teacher
+    supposed = stage == "reason" and not _finished(run, "describe", "profile")
+    given = space.given_texts[stage]
+    leave = digest(config, stage) and config.texts.missing == "leave"
+    work = [] if leave else teach.WORK[stage](space.supposing() if supposed else space)
+    left = _left(run, stage, work)
+    texts = len(work) + len(given)
+    found = Estimate(stage, OfflineWriter.name, texts, texts - len(left), supposed=supposed)
+    return found if chosen.offline else _counted(found, config, chosen, left, run.folder)
+
+
+def _of_judge(space: Workspace, run: Run, stage: str) -> Estimate:
+    config, chosen = space.config, judge_of(space.config)
+    supposed = not _finished(run, "reason")
+    if supposed:
+        texts = {id: _any_rationale(id, config) for id, _ in teach.rationales(space.supposing())}
+    else:
+        texts = rationales_of(run.folder / "reason.jsonl")
+    if chosen is None:
+        return Estimate(stage, OfflineWriter.name, len(texts), len(texts))
+    words = wording(config)
+    left = _left(run, stage, [(id, partial(judge.conversation, text, words)) for id, text in texts.items()])
+    found = Estimate(stage, name_of(chosen), len(texts), len(texts) - len(left), supposed=supposed)
+    return _counted(found, config, chosen, left, run.folder)
+
+
+def _any_rationale(id: str, config: Config) -> Rationale:
+    limits = config.reason
+    why = f"{id} {'word ' * limits.why_words}"  # each is another request
+    return Rationale(id, True, "word " * limits.taste_words, why, (), "supposed")
+
+
+def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequence[Begun], folder: Path) -> Estimate:
+    """`found` with what asking for `work` would take."""
+    with _cache(config) as cache:
+        model = model_of(config, chosen, cache, folder, asks=False)
+        typical = cache.typical(model.name)
+        usage, cached, exact, keys = Usage(), 0, True, set[str]()
+        for request, before in follow(work, recalling(model, cache)):
+            cached += before
+            if request is None or (key := key_of(model.body(request))) in keys:
+                continue
+            keys.add(key)
+            tokens, counted = model.count_tokens(request)
+            exact = exact and counted
+            answer = of_words(request.words + 4 * len(request.fields))
+            usage += Usage(1, tokens, min(answer, chosen.max_new_tokens))
+    price = config.prices.get(chosen.model)
+    return replace(
+        found,
+        model=model.name,
+        cached=cached,
+        usage=usage,
+        exact=exact,
+        cost=cost_of(usage, price) if price else None,
+        seconds=_seconds(usage, chosen, typical),
+        measured=typical is not None,
+    )
+
+
+@contextlib.contextmanager
+def _cache(config: Config) -> Iterator[Cache]:
+    """The cache, or an empty one in memory where there is none yet: a look makes no files."""
+    path = caches.place(config.cache)
+    with Cache(path, write=False) if path.is_file() else Cache(Path(":memory:")) as cache:
+        yield cache
+
+
+def _seconds(usage: Usage, chosen: ModelConfig, typical: tuple[float, float] | None) -> float:
+    """How long the calls take: in flight together, and within the limits per minute."""
+    tokens = usage.output_tokens / max(usage.calls, 1)
+    one = typical[0] * tokens / max(typical[1], 1) if typical else GUESSED_START + tokens / GUESSED_SPEED
+    limits = (
+        (usage.calls, chosen.requests_per_minute),
+        (usage.input_tokens + usage.output_tokens, chosen.tokens_per_minute),
+    )
+    together = chosen.concurrency if chosen.endpoint else 1  # a model on this machine says its share of a batch's time
+    return max(usage.calls / together * one, *(units / most * MINUTE if most else 0.0 for units, most in limits))
+
+
+def _finished(run: Run, *stages: str) -> bool:
+    return all(name in run.stages and run.stages[name].status == "done" for name in stages)
+
+
+def _left(run: Run, stage: str, work: Sequence[Begun]) -> list[Begun]:
+    """The texts of `work` that are not written yet."""
+    if _finished(run, stage):
+        return []
+    path = run.journal_path(stage)
+    if not path.exists():
+        return list(work)
+    with Journal(path) as journal:
+        return [begun for begun in work if begun[0] not in journal.done]
