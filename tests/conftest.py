@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,19 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Screen() as screen:
         run_line(folder / "run", read(path), screen)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    """Starts child processes that have the slow imports behind them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reasoningrec.pipeline.line", "reasoningrec.config", "running"])
+    return context
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test touches the answers that whoever runs the tests has paid for."""
+    path = tmp_path / "answers.sqlite"
+    monkeypatch.setenv("REASONINGREC_CACHE", str(path))
+    return path

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from reasoningrec.cli import main
 
@@ -76,3 +77,15 @@ def dying(arguments: list[str], folder: str, when: int) -> None:
 
     sys.addaudithook(count)
     main(arguments)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything in a run but times and the lock."""
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return {name: content for name, content in found.items() if name not in ("times.json", ".lock")}
+
+
+def assert_same(folder: Path, straight: Path) -> None:
+    ended, expected = files(folder), files(straight)
+    assert sorted(ended) == sorted(expected)
+    assert not [name for name in expected if ended[name] != expected[name]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -20,30 +19,10 @@ import pytest
 from reasoningrec.config import read
 from reasoningrec.pipeline.line import NAMES
 from reasoningrec.runs import Run
-from running import SMALL, Cli, alone, dying
+from running import SMALL, Cli, alone, assert_same, dying, files
 
 KILLS = 10
 DEADLINE = 120.0
-
-
-@pytest.fixture(scope="module")
-def forks() -> ForkServerContext:
-    """Starts child processes that have the slow imports behind them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reasoningrec.pipeline.line", "reasoningrec.config", "running"])
-    return context
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Everything in a run but times and the lock."""
-    found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    return {name: content for name, content in found.items() if name not in ("times.json", ".lock")}
-
-
-def assert_same(folder: Path, straight: Path) -> None:
-    ended, expected = files(folder), files(straight)
-    assert sorted(ended) == sorted(expected)
-    assert not [name for name in expected if ended[name] != expected[name]]
 
 
 def wait_for(folder: Path, stage: str, process: BaseProcess) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -202,7 +203,7 @@ class Chat:
     def __init__(self, request: web.Request, body: dict[str, Any], manner: Manner, key: str, luck: float) -> None:
         self.request, self.body, self.manner, self.key, self.luck = request, body, manner, key, luck
         self.echo = f" {request.headers.get('Authorization', '')}" if manner.echo else ""
-        self.usage: Any = {"prompt_tokens": 100 + len(key) % 7, "completion_tokens": 20 + int(luck * 30)}
+        self.usage: Any = {"prompt_tokens": 100 + len(key) % 7, "completion_tokens": 20 + int(key[:2], 16) % 30}
 
     async def answer(self, kind: str) -> web.StreamResponse:
         """A whole chat answer, written out to the last byte."""
@@ -221,7 +222,8 @@ class Chat:
         said = f"So says the model about {self.key[:12]}.{self.echo}"
         if self.schema and self.manner.schemas == "known":
             return json.dumps({name: kind.get("enum", [said])[0] for name, kind in self.schema["properties"].items()})
-        return f"Prediction: Yes\nWhy: {said}"
+        asked = re.findall(r"^(\w+): (?:\.\.\.|Yes or No)$", self.body["messages"][-1]["content"], re.MULTILINE)
+        return "\n".join(f"{name}: {'Yes' if name == 'Prediction' else said}" for name in asked or ["Why"])
 
     def _message(self, kind: str) -> dict[str, Any]:
         text = self.text()
