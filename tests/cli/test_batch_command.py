@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ import pytest
 from reasoningrec.config import read
 from reasoningrec.llm.cache import Cache, key_of
 from reasoningrec.pipeline import batch
-from reasoningrec.pipeline.pending import left, pending, recalling
+from reasoningrec.pipeline.pending import pending, recalling, unwritten, work_of
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import model_of
 from reasoningrec.runs import Run
@@ -453,7 +454,18 @@ def test_what_is_pending_is_found_out_without_changing_anything(shop: Shop) -> N
     run, space = Run.read(shop.run), Workspace(shop.run, config)
     with Cache(shop.cache, write=False) as cache:
         model = model_of(config, config.teacher, cache, shop.run, asks=False)
-        found = list(pending(left(run, space, "describe", "fresh"), recalling(model, cache)))
+        work = unwritten(run, "describe", "fresh", work_of(space, "describe"))
+        found = list(pending(work, recalling(model, cache)))
         assert [key_of(model.body(request)) for request in found] == [line["custom_id"] for line in lines[:4]]
-        assert len(list(pending(left(run, space, "describe", "fresh"), lambda _: None))) == len(lines)
+        assert len(list(pending(work, lambda _: None))) == len(lines)
     assert (shop.cache.read_bytes(), sorted(path.name for path in shop.run.iterdir())) == before
+
+
+def test_a_dry_run_counts_what_was_written_under_other_settings_as_not_written(shop: Shop, small_run: Path) -> None:
+    shutil.copytree(small_run, shop.run)  # its texts are the offline writer's
+    answer = shop.cli("run", "--run", shop.run, shop.config, "--dry-run")
+    assert answer.code == 0, answer.err
+    rows = {line.split()[0]: line.split()[1:] for line in answer.out.splitlines() if " m " in line}
+    for stage in ("describe", "profile", "reason", "verify"):
+        _, texts, done, _, calls, *_ = rows[stage]
+        assert (done, calls) == ("0", texts)

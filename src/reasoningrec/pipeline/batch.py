@@ -24,15 +24,13 @@ from reasoningrec.llm.endpoint import ADDED, Endpoint, most_written
 from reasoningrec.llm.limits import Purse, cost_of, cost_of_bought
 from reasoningrec.llm.received import received, refused
 from reasoningrec.llm.tokens import estimate
-from reasoningrec.pipeline.line import NAMES, check_before, fields_of
-from reasoningrec.pipeline.line import STAGES as LINE
-from reasoningrec.pipeline.pending import left, pending, recalling
+from reasoningrec.pipeline.line import check_before, states_of
+from reasoningrec.pipeline.pending import pending, recalling, unwritten, work_of
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import buyer_of, judge_of
 from reasoningrec.rows import Json, creating, encode, line_of
 from reasoningrec.runs import Run, canonical
 
-STAGES: Final = ("describe", "profile", "reason", "verify")
 MOST_REQUESTS: Final = 50_000
 MOST_BYTES: Final = 190_000_000
 """Of one file; servers take 200 MB."""
@@ -102,8 +100,7 @@ def export(run: Run, space: Workspace, stage: str, folder: Path) -> Exported:
     """
     chosen = ready(space.config, stage, folder)
     check_before(run, space, stage)
-    state = run.stage(stage, fields_of(LINE[NAMES.index(stage)], run, space)).state
-    work = left(run, space, stage, state)
+    work = unwritten(run, stage, states_of(run, space)[stage], work_of(space, stage))
     with Cache(caches.place(space.config.cache)) as cache:
         buyer = buyer_of(run.folder)
         purse = _purse(space.config, chosen, cache, buyer)

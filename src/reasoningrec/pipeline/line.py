@@ -14,7 +14,7 @@ from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json
-from reasoningrec.runs import Run, StagePlan
+from reasoningrec.runs import Run, StagePlan, State
 
 STAGES: Final = (
     Stage("data", (), prepare.data_fields, prepare.read_data),
@@ -76,8 +76,21 @@ def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[
     Raises as `run_line` does.
     """
     run_line(folder, config, listener, "evidence")
+    space = Workspace(folder, config)
     with Run.open(folder, create=False) as run:
-        return list(estimates(Workspace(folder, config), run, stages))
+        return list(estimates(space, run, states_of(run, space), stages))
+
+
+def states_of(run: Run, space: Workspace) -> dict[str, State]:
+    """How each stage stands with the settings of `space`; one that reads what is not done starts over.
+
+    `data` is taken to be done: to see that its files are the same takes reading them.
+    """
+    states: dict[str, State] = {"data": "done"}
+    for stage in STAGES[1:]:
+        ready = all(states[name] == "done" for name in stage.reads)
+        states[stage.name] = run.stage(stage.name, fields_of(stage, run, space)).state if ready else "fresh"
+    return states
 
 
 def _forget_failed(run: Run) -> None:

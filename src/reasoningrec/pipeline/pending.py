@@ -52,19 +52,19 @@ def work_of(space: Workspace, name: str) -> list[Begun]:
     return [] if stays_blank(space.config, name) else WORK[name](space)
 
 
-def left(run: Run, space: Workspace, name: str, state: State) -> list[Begun]:
-    """The conversations of stage `name` without a text yet. Changes nothing.
+def unwritten(run: Run, name: str, state: State, work: Iterable[Begun]) -> list[Begun]:
+    """Of the conversations of a stage those that have come to no text yet. Changes nothing.
 
     Args:
         run: where the stage may have begun.
-        space: of the run.
-        name: describe, profile, reason or verify.
-        state: of the stage, as `Run.stage` finds it: what was done under other settings counts for nothing.
+        name: of the stage.
+        state: how it stands, as `Run.stage` finds it: what was done under other settings counts for nothing.
+        work: all of its conversations.
     """
     if state == "done" or (state == "resume" and (run.folder / f"{name}.jsonl").exists()):
         return []
     done = _in_journal(run, name) if state == "resume" else set()
-    return [begun for begun in work_of(space, name) if begun[0] not in done]
+    return [begun for begun in work if begun[0] not in done]
 
 
 def _in_journal(run: Run, name: str) -> set[str]:
