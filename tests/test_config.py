@@ -325,3 +325,61 @@ def test_reading_a_configuration_imports_no_torch() -> None:
     heavy = "('torch', 'polars', 'sklearn')"
     code = f"import sys, reasoningrec.config; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Models, prices, given texts.
+
+ASKED = DEMO + '[teacher]\nendpoint = "http://127.0.0.1:8000/v1"\nmodel = "m"\n'
+
+
+def test_a_teacher_on_a_server(tmp_path: Path) -> None:
+    text = ASKED + 'key_env = "SOME_KEY"\nextra = {reasoning_effort = "low"}\nleave_out = ["seed"]\n'
+    config = read(written(tmp_path, text + '[prices."m"]\ninput = 0.5\noutput = 1\n[budget]\ncost = 2.5\n'))
+    assert (config.teacher.endpoint, config.teacher.model) == ("http://127.0.0.1:8000/v1", "m")
+    assert config.teacher.extra == {"reasoning_effort": "low"}
+    assert (config.prices["m"].output, config.budget.cost) == (1.0, 2.5)
+    assert Config.model_validate(config.model_dump(mode="json"), strict=False).teacher == config.teacher
+
+
+def test_a_model_beside_the_configuration_is_found_by_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    model = read(written(tmp_path, DEMO + '[teacher]\nmodel = "small"\n')).teacher.model
+    assert model == str((tmp_path / "small").resolve())
+    assert read(written(tmp_path, DEMO + '[teacher]\nmodel = "some/hub-id"\n')).teacher.model == "some/hub-id"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ASKED.replace('model = "m"\n', ""), "teacher.model: is needed"),
+        (ASKED.replace("http://", ""), "teacher.endpoint: is no http(s) address"),
+        (ASKED.replace("8000", "eight"), "teacher.endpoint: is no http(s) address"),
+        (ASKED.replace("127.0.0.1", ""), "teacher.endpoint: is no http(s) address"),
+        (ASKED + "[judge]\ntemperature = 1.0\n", "judge.model: is needed"),
+        (ASKED + "[budget]\ncost = 1.0\n", "budget.cost: there is no price for m"),
+        (ASKED + '[prices."m"]\ninput = 0.5\n', "prices.m.output: Field required"),
+        (ASKED + '[prices."m"]\ninput = 0.5\noutput = 1\noutptu = 1\n', "unknown key; did you mean `output`?"),
+        (ASKED + "concurency = 3\n", "teacher.concurency: unknown key; did you mean `concurrency`?"),
+        (ASKED + "extra = {messages = []}\n", "teacher.extra.messages: is set by the package"),
+        (ASKED + 'leave_out = ["model"]\n', "teacher.leave_out"),
+        (DEMO + '[texts]\nprofiles = "p.csv"\n', "texts.profiles: a text from elsewhere may know"),
+        (DEMO + '[verify]\ngates = ["stile"]\n', "verify.gates"),
+    ],
+)
+def test_what_no_model_can_be_asked_with(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ASKED.replace("http://", "http://me:sk-secret-77@"),
+        ASKED.replace("/v1", "/v1?key=sk-secret-77"),
+        ASKED + 'key_env = "sk-secret-77"\n',
+        ASKED + 'extra = {api_key = "sk-secret-77"}\n',
+        ASKED + 'api_key = "sk-secret-77"\n',
+        ASKED + 'key_env = ["sk-secret-77"]\n',
+    ],
+)
+def test_a_secret_in_a_configuration_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    assert "sk-secret-77" not in refused(tmp_path, text)

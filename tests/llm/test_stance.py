@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reasoningrec.llm.stance import stance
+from making import demo_line
+from reasoningrec.llm.client import ReasonMaterial, Request
+from reasoningrec.llm.offline import OfflineWriter
+from reasoningrec.llm.stance import mask, stance
 
 LIKES = """\
 They will probably like it because they liked four of five [H1].
@@ -145,3 +148,34 @@ def test_any_text_can_be_read(text: str) -> None:
 def test_reading_is_repeatable_after_padding(like: str, dislike: str) -> None:
     assert stance(f"The item is a lamp. {like}") is True
     assert stance(f"The item is a lamp. {dislike}") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("You liked two [U1], so you will like it.", "You liked two [U1], so you ____ it."),
+        ("You will not like it: 2 of 9 did [C1].", "You ____ it: 2 of 9 did [C1]."),
+        ("This is not a good match for you, since [U3].", "This is ____ for you, since [U3]."),
+        ("It is unlikely that you would enjoy this.", "It is ____ this."),
+        ('You liked "You will like it" [H1].', 'You liked "You will like it" [H1].'),
+        ("You liked lamps [U1].", "You liked lamps [U1]."),
+        ("Expect a like; hardly worth trying.", "____; ____."),
+        ("", ""),
+    ],
+)
+def test_what_says_the_decision_is_masked_and_nothing_else(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+@given(st.text(max_size=300))
+def test_a_masked_text_takes_no_side(text: str) -> None:
+    assert stance(mask(text)) is None
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_the_words_of_the_rule_writer_take_no_side_once_masked(label: bool) -> None:
+    material = [ReasonMaterial(case, label, "product", 60, 80, 3) for case in demo_line(60).cases]
+    replies = OfflineWriter().answer(Request(m.case.query.id, (), (), m) for m in material)
+    whys = [reply.text.partition("Why: ")[2] for reply in replies]
+    assert [why for why in whys if stance(why) is not label] == []
+    assert [why for why in whys if stance(mask(why)) is not None] == []
