@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from reasoningrec.errors import NotInRunError, RunError
+from reasoningrec.errors import InputError, NotInRunError, RunError
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 Row: TypeAlias = dict[str, Any]
@@ -202,6 +202,26 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a file that a user asked for: it is written whole or not at all, and never over another.
+
+    Raises:
+        InputError: the file exists, its folder does not, or it cannot be written.
+    """
+    if path.exists():
+        raise InputError(f"{path}: exists already", hint="Name another file.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder", hint="Make it first, or name another.")
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+            if path.exists():
+                raise InputError(f"{path}: was made in the meantime", hint="Name another file.")
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", hint="Name another file.") from None
 
 
 def write_text(path: Path, text: str) -> None:

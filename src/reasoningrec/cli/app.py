@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from reasoningrec import __version__
-from reasoningrec.cli import ask, data, runs
+from reasoningrec.cli import ask, batch, cache, data, runs, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
 FAILED, INTERRUPTED = 3, 130
@@ -39,6 +39,7 @@ def _root(
 
 
 START, ASK, STAGES = "Start", "Ask a finished run", "One stage at a time (and what must come before it)"
+MODELS = "Answers of models, and texts"
 app.command("demo", rich_help_panel=START)(ask.demo)
 app.command("init", rich_help_panel=START)(runs.init)
 app.add_typer(data.app, name="data", rich_help_panel=START)
@@ -46,6 +47,9 @@ app.command("run", rich_help_panel=START)(runs.run)
 app.command("status", rich_help_panel=START)(runs.status)
 app.command("recommend", rich_help_panel=ASK)(ask.recommend)
 app.command("explain", rich_help_panel=ASK)(ask.explain)
+app.add_typer(cache.app, name="cache", rich_help_panel=MODELS)
+app.add_typer(batch.app, name="batch", rich_help_panel=MODELS)
+app.add_typer(texts.app, name="texts", rich_help_panel=MODELS)
 for _name, _does in runs.STAGES:
     app.command(_name, rich_help_panel=STAGES, short_help=_does)(runs.stage_command(_name, _does))
 

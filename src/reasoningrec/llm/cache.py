@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from reasoningrec.errors import RunError
+from reasoningrec.llm import opening
 from reasoningrec.llm.client import Answer, Usage
 from reasoningrec.rows import Json, encode
 from reasoningrec.runs import canonical, fingerprint
@@ -45,6 +46,14 @@ CREATE TABLE IF NOT EXISTS batched (
     ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS bought ON answers (buyer, model);
+"""
+HOLDINGS: Final = """
+SELECT CASE WHEN json_valid(request) THEN COALESCE(json_extract(request, '$.endpoint'), '') ELSE '' END, model,
+    SUM(calls), SUM(input), SUM(output), SUM(batched), MIN(made), MAX(made)
+FROM (
+    SELECT request, model, 1 AS calls, input_tokens AS input, output_tokens AS output, 0 AS batched, made FROM answers
+    UNION ALL SELECT request, model, 0, 0, 0, 1, NULL FROM batched)
+GROUP BY 1, 2 ORDER BY 1, 2
 """
 UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading an entry that is none of ours may raise."""
@@ -77,6 +86,22 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """What is kept of one model on one server."""
+
+    server: str
+    """"" = a model on this machine."""
+    model: str
+    usage: Usage
+    """Of its answers; `calls` counts them."""
+    batched: int = 0
+    """Requests that are out in batch files."""
+    oldest: float | None = None
+    """Unix seconds; None where there is no answer yet."""
+    newest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Bought:
     """What one buyer paid a model for."""
 
@@ -89,29 +114,42 @@ class Bought:
 class Cache:
     """The opened file. Use as a context; not to be shared between threads."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open, or make. Raises RunError where it cannot be used, saying what to do."""
+    def __init__(self, path: Path, *, create: bool = True, write: bool = True) -> None:
+        """Open, or make. Raises RunError where it cannot be used, saying what to do.
+
+        Args:
+            path: the file.
+            create: whether to make it where it does not exist.
+            write: without, the file is neither made nor changed, and only what reads may be called.
+        """
         self.path = path
         self._holder, self._lock = "", -1
+        self._create, self._write, self._untidy = create and write, write, False
         try:
-            if not create and not path.is_file():
+            if not self._create and not path.is_file():
                 raise RunError(f"{path}: there is no cache", hint="It is made when a model is first asked.")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(path, timeout=60, isolation_level=None)
+            if self._create:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._untidy = not write and not opening.is_open(path)
+            self._base = opening.writing(path) if write else opening.reading(path)
         except (OSError, sqlite3.Error) as error:
             raise RunError(f"{path}: cannot be opened: {error}", hint=ANOTHER) from None
         try:
             with self._told():
                 self._prepare()
         except BaseException:
-            self._base.close()
+            self.close()
             raise
 
     def _prepare(self) -> None:
         if self._pragma("application_id") != MARK:
+            if not self._create:
+                raise RunError(f"{self.path}: is a database, but no cache of answers", hint=ANOTHER)
             self._make()
         if self._pragma("user_version") > LAYOUT:
             raise RunError(f"{self.path}: was made by a newer version of the package", hint=UPGRADE)
+        if not self._write:
+            return
         if self._pragma("journal_mode") != "wal":
             self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute("PRAGMA synchronous=NORMAL")
@@ -257,6 +295,12 @@ class Cache:
             )
             base.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?, ?, ?, ?)", rows)
 
+    def out(self, key: str) -> tuple[Mapping[str, Any], str] | None:
+        """(request, buyer) of what is out in a batch under this key."""
+        with self._told():
+            row = self._base.execute("SELECT request, buyer FROM batched WHERE key = ?", (key,)).fetchone()
+        return None if row is None else (json.loads(row[0]), str(row[1]))
+
     def batched(self, buyer: str | None = None) -> dict[str, Mapping[str, Any]]:
         """Key -> request of what is out in batches, of one buyer or of all."""
         query = "SELECT key, request FROM batched WHERE ? IS NULL OR buyer = ? ORDER BY key"
@@ -268,42 +312,59 @@ class Cache:
         with self._writing() as base:
             base.executemany("DELETE FROM batched WHERE key = ?", ((key,) for key in keys))
 
-    def entries(self) -> Iterator[Entry]:
-        """Every kept answer, in order of key. Raises RunError where one cannot be read."""
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """Every kept answer whose key begins so, in order of key. Raises RunError where one cannot be read."""
+        query = "SELECT key, request, model, answer, made FROM answers WHERE substr(key, 1, ?) = ? ORDER BY key"
         with self._told():
-            for key, request, model, answer, made in self._base.execute(
-                "SELECT key, request, model, answer, made FROM answers ORDER BY key"
-            ):
+            for key, request, model, answer, made in self._base.execute(query, (len(prefix), prefix)):
                 try:
                     yield Entry(key, json.loads(request), model, _answer(json.loads(answer)), made)
                 except UNREADABLE:
                     raise self._unreadable(key) from None
 
+    def holdings(self) -> list[Holding]:
+        """What is kept, by server and model."""
+        with self._told():
+            rows = self._base.execute(HOLDINGS).fetchall()
+        return [Holding(server, model, Usage(*rest[:3]), *rest[3:]) for server, model, *rest in rows]
+
+    def claimed(self) -> int:
+        """How many requests are being asked right now, by processes that live."""
+        with self._told():
+            held = self._base.execute("SELECT holder, COUNT(*) FROM claims GROUP BY holder").fetchall()
+            return sum(count for holder, count in held if opening.locked(self._file(holder)))
+
     def verify(self) -> list[str]:
         """What is wrong with the file, in words: nothing, where each key is that of its request."""
+        query = "SELECT key, request, answer FROM answers UNION ALL SELECT key, request, NULL FROM batched ORDER BY key"
         with self._told():
             problems = [row[0] for row in self._base.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            for key, request, answer in self._base.execute("SELECT key, request, answer FROM answers ORDER BY key"):
+            for key, request, answer in self._base.execute(query):
                 if _key_of_stored(request) != key:
                     problems.append(f"{key[:15]}: is not the key of its request")
                 try:
-                    _answer(json.loads(answer))
+                    if answer is not None:
+                        _answer(json.loads(answer))
                 except UNREADABLE:
                     problems.append(f"{key[:15]}: its answer cannot be read")
         return problems
 
-    def prune(self, *, before: float | None = None, model: str | None = None) -> int:
+    def prune(self, *, before: float | None = None, model: str | None = None, really: bool = True) -> int:
         """Remove answers made before a time (unix seconds), of a model, or both; returns how many.
 
-        Their space is given back to the system where there is room for that, which takes a second copy for a moment;
-        else new answers take it.
+        What is being asked right now stays; without `really` nothing is removed, only counted. The space is given back
+        to the system where there is room for that, which takes a second copy for a moment; else new answers take it.
         """
         wanted = [("made < ?", before), ("model = ?", model)]
         chosen = [(clause, value) for clause, value in wanted if value is not None]
         assert chosen
-        where = " AND ".join(clause for clause, _ in chosen)
+        where = " AND ".join(("key NOT IN (SELECT key FROM claims)", *(clause for clause, _ in chosen)))
+        values = [value for _, value in chosen]
+        if not really:
+            with self._told():
+                return int(self._base.execute(f"SELECT COUNT(*) FROM answers WHERE {where}", values).fetchone()[0])  # noqa: S608
         with self._writing() as base:
-            removed = base.execute(f"DELETE FROM answers WHERE {where}", [value for _, value in chosen]).rowcount  # noqa: S608
+            removed = base.execute(f"DELETE FROM answers WHERE {where}", values).rowcount  # noqa: S608
         with contextlib.suppress(sqlite3.OperationalError):
             self._base.execute("VACUUM")
             self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -318,6 +379,8 @@ class Cache:
             os.close(self._lock)
             self._holder = ""
         self._base.close()
+        if self._untidy:
+            opening.tidy(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -345,16 +408,8 @@ class Cache:
 
     def _lives(self, holder: str) -> bool:
         file = self._file(holder)
-        try:
-            handle = os.open(file, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if opening.locked(file):
             return True
-        finally:
-            os.close(handle)
         file.unlink(missing_ok=True)
         return False
 

@@ -130,7 +130,7 @@ class Endpoint:
         self._counter = Counter(config.tokenizer)
         self._window = Window(config.concurrency)
         self._per_minute = (PerMinute(config.requests_per_minute), PerMinute(config.tokens_per_minute))
-        self._most_written, self._proxy = _most_written(config), _proxy(self.url)
+        self._most_written, self._proxy = most_written(config), _proxy(self.url)
         self._form: Form | None = None if config.answer_form == "auto" else config.answer_form
 
     def body(self, request: Request) -> dict[str, Json]:
@@ -302,8 +302,13 @@ class Endpoint:
         except (ValueError, KeyError, TypeError):
             fits = False
         form: Form = "schema" if fits else "lines"
-        self._cache.note(f"form of {self.url} {self.name}", form)
+        self.assume(form)
         return form
+
+    def assume(self, form: Form) -> None:
+        """Take it as found out that answers are asked for in this form, now and in later sittings."""
+        self._form = form
+        self._cache.note(f"form of {self.url} {self.name}", form)
 
     def _probe(self, form: Form) -> Answer:
         request = Request("probe", (Message("user", "Is water wet?"),), ("Prediction",))
@@ -331,7 +336,7 @@ def _proxy(url: str) -> str | None:
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
-def _most_written(config: ModelConfig) -> int:
+def most_written(config: ModelConfig) -> int:
     """Tokens that an answer may have: fields in `extra` may allow more."""
     allowed: list[Any] = [config.extra.get(name) for name in ("max_tokens", "max_completion_tokens")]
     return max([config.max_new_tokens, *(number for number in allowed if isinstance(number, int))])

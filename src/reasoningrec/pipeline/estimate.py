@@ -7,29 +7,25 @@ is not there yet would lead to (a repair, a further try) is not.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from reasoningrec.config import Config, ModelConfig
 from reasoningrec.llm import cache as caches
 from reasoningrec.llm.cache import Cache, key_of
-from reasoningrec.llm.client import Model, Request, Usage
+from reasoningrec.llm.client import Usage
 from reasoningrec.llm.limits import MINUTE, cost_of
 from reasoningrec.llm.offline import OfflineWriter
-from reasoningrec.llm.remember import reply_of
 from reasoningrec.llm.tokens import of_words
 from reasoningrec.pipeline import teach
 from reasoningrec.pipeline.ask import Begun
-from reasoningrec.pipeline.given import digest
-from reasoningrec.pipeline.workspace import Workspace, rationales_of
-from reasoningrec.pipeline.writers import judge_of, model_of, name_of, wording
+from reasoningrec.pipeline.pending import follow, recalling, unwritten, work_of
+from reasoningrec.pipeline.workspace import Workspace
+from reasoningrec.pipeline.writers import judge_of, model_of, name_of
 from reasoningrec.records import Rationale
-from reasoningrec.runs import Journal, Run
-from reasoningrec.teacher import judge
-from reasoningrec.teacher.conversation import finished
+from reasoningrec.runs import Run, State
 
 GUESSED_START: Final = 1.0
 """Seconds until an answer begins, where nothing was measured."""
@@ -62,41 +58,40 @@ class Estimate:
     """Whether texts of earlier stages do not exist yet, and were supposed as long as they may be."""
 
 
-def estimates(space: Workspace, run: Run, stages: Sequence[str]) -> Iterator[Estimate]:
+def estimates(space: Workspace, run: Run, states: Mapping[str, State], stages: Sequence[str]) -> Iterator[Estimate]:
     """An estimate of each of these teacher stages.
 
     Args:
         space: of the run; data, split and evidence have to be done.
         run: opened for writing, so that nobody else works in it.
+        states: how its stages stand with the settings of `space`.
         stages: some of describe, profile, reason, verify.
     """
     for stage in stages:
-        yield (_of_judge if stage == "verify" else _of_texts)(space, run, stage)
+        yield (_of_judge if stage == "verify" else _of_texts)(space, run, states, stage)
 
 
-def _of_texts(space: Workspace, run: Run, stage: str) -> Estimate:
+def _of_texts(space: Workspace, run: Run, states: Mapping[str, State], stage: str) -> Estimate:
     config, chosen = space.config, space.config.teacher
-    supposed = stage == "reason" and not _finished(run, "describe", "profile")
+    supposed = stage == "reason" and not states["describe"] == states["profile"] == "done"
     given = space.given_texts[stage]
-    leave = digest(config, stage) and config.texts.missing == "leave"
-    work = [] if leave else teach.WORK[stage](space.supposing() if supposed else space)
-    left = _left(run, stage, work)
+    work = work_of(space.supposing() if supposed else space, stage)
+    left = unwritten(run, stage, states[stage], work)
     texts = len(work) + len(given)
     found = Estimate(stage, OfflineWriter.name, texts, texts - len(left), supposed=supposed)
     return found if chosen.offline else _counted(found, config, chosen, left, run.folder)
 
 
-def _of_judge(space: Workspace, run: Run, stage: str) -> Estimate:
+def _of_judge(space: Workspace, run: Run, states: Mapping[str, State], stage: str) -> Estimate:
     config, chosen = space.config, judge_of(space.config)
-    supposed = not _finished(run, "reason")
+    supposed = states["reason"] != "done"
     if supposed:
         texts = {id: _any_rationale(id, config) for id, _ in teach.rationales(space.supposing())}
     else:
-        texts = rationales_of(run.folder / "reason.jsonl")
+        texts = teach.by_rule(space)[1]
     if chosen is None:
         return Estimate(stage, OfflineWriter.name, len(texts), len(texts))
-    words = wording(config)
-    left = _left(run, stage, [(id, partial(judge.conversation, text, words)) for id, text in texts.items()])
+    left = unwritten(run, stage, states[stage], teach.judgements(space, texts))
     found = Estimate(stage, name_of(chosen), len(texts), len(texts) - len(left), supposed=supposed)
     return _counted(found, config, chosen, left, run.folder)
 
@@ -113,7 +108,7 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
         model = model_of(config, chosen, cache, folder, asks=False)
         typical = cache.typical(model.name)
         usage, cached, exact, keys = Usage(), 0, True, set[str]()
-        for request, before in _next(model, cache, work):
+        for request, before in follow(work, recalling(model, cache)):
             cached += before
             if request is None or (key := key_of(model.body(request))) in keys:
                 continue
@@ -135,22 +130,11 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
     )
 
 
-def _next(model: Model, cache: Cache, work: Sequence[Begun]) -> Iterator[tuple[Request | None, int]]:
-    """For each conversation the request it would put next (None = it is at its end), and how many were answered."""
-    for _, begin in work:
-        conversation = begin()
-        state, answered = finished(conversation), 0
-        while isinstance(state, Request) and (found := cache.get(key_of(model.body(state)))):
-            answered += 1
-            state = finished(conversation, reply_of(state, found))
-        yield (state if isinstance(state, Request) else None), answered
-
-
 @contextlib.contextmanager
 def _cache(config: Config) -> Iterator[Cache]:
     """The cache, or an empty one in memory where there is none yet: a look makes no files."""
     path = caches.place(config.cache)
-    with Cache(path, create=False) if path.is_file() else Cache(Path(":memory:")) as cache:
+    with Cache(path, write=False) if path.is_file() else Cache(Path(":memory:")) as cache:
         yield cache
 
 
@@ -164,18 +148,3 @@ def _seconds(usage: Usage, chosen: ModelConfig, typical: tuple[float, float] | N
     )
     together = chosen.concurrency if chosen.endpoint else 1  # a model on this machine says its share of a batch's time
     return max(usage.calls / together * one, *(units / most * MINUTE if most else 0.0 for units, most in limits))
-
-
-def _finished(run: Run, *stages: str) -> bool:
-    return all(name in run.stages and run.stages[name].status == "done" for name in stages)
-
-
-def _left(run: Run, stage: str, work: Sequence[Begun]) -> list[Begun]:
-    """The texts of `work` that are not written yet."""
-    if _finished(run, stage):
-        return []
-    path = run.journal_path(stage)
-    if not path.exists():
-        return list(work)
-    with Journal(path) as journal:
-        return [begun for begun in work if begun[0] not in journal.done]

@@ -14,7 +14,7 @@ from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json
-from reasoningrec.runs import Run, StagePlan
+from reasoningrec.runs import Run, StagePlan, State
 
 STAGES: Final = (
     Stage("data", (), prepare.data_fields, prepare.read_data),
@@ -76,8 +76,21 @@ def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[
     Raises as `run_line` does.
     """
     run_line(folder, config, listener, "evidence")
+    space = Workspace(folder, config)
     with Run.open(folder, create=False) as run:
-        return list(estimates(Workspace(folder, config), run, stages))
+        return list(estimates(space, run, states_of(run, space), stages))
+
+
+def states_of(run: Run, space: Workspace) -> dict[str, State]:
+    """How each stage stands with the settings of `space`; one that reads what is not done starts over.
+
+    `data` is taken to be done: to see that its files are the same takes reading them.
+    """
+    states: dict[str, State] = {"data": "done"}
+    for stage in STAGES[1:]:
+        ready = all(states[name] == "done" for name in stage.reads)
+        states[stage.name] = run.stage(stage.name, fields_of(stage, run, space)).state if ready else "fresh"
+    return states
 
 
 def _forget_failed(run: Run) -> None:
@@ -98,14 +111,37 @@ def check_finished(run: Run, space: Workspace, last: str) -> None:
         RunError: a file of one is damaged.
     """
     for stage in STAGES[: NAMES.index(last) + 1]:
-        done = run.require(stage.name).fields
-        wanted = prepare.data_settings(space) if stage.name == "data" else fields_of(stage, run, space)
-        if changed := [name for name, value in wanted.items() if done.get(name) != value]:
-            raise NotInRunError(
-                f"{run.folder}: stage {stage.name} is out of date: {', '.join(changed)} changed since",
-                hint=f"Run `reasoningrec {last} --run {run.folder}` first.",
-            )
-        run.check(stage.name)
+        _check(stage, run, space, last)
+
+
+def check_before(run: Run, space: Workspace, name: str) -> None:
+    """See that all that stage `name` reads is done, as `check_finished` does, with the same errors."""
+    wanted, needed = [name], set[str]()
+    while wanted:
+        reads = STAGES[NAMES.index(wanted.pop())].reads
+        needed.update(reads)
+        wanted += reads
+    for stage in STAGES:
+        if stage.name in needed:
+            if stage.name in run.stages:
+                _check(stage, run, space, stage.name)
+            else:
+                command = "run" if stage.name in NAMES[:3] else stage.name
+                hint = f"Run `reasoningrec {command} --run {run.folder} CONFIG.toml` first."
+                raise NotInRunError(
+                    f"{run.folder}: stage {name} needs stage {stage.name}, which is not begun", hint=hint
+                )
+
+
+def _check(stage: Stage, run: Run, space: Workspace, last: str) -> None:
+    done = run.require(stage.name).fields
+    wanted = prepare.data_settings(space) if stage.name == "data" else fields_of(stage, run, space)
+    if changed := [name for name, value in wanted.items() if done.get(name) != value]:
+        raise NotInRunError(
+            f"{run.folder}: stage {stage.name} is out of date: {', '.join(changed)} changed since",
+            hint=f"Run `reasoningrec {last} --run {run.folder}` first.",
+        )
+    run.check(stage.name)
 
 
 def fields_of(stage: Stage, run: Run, space: Workspace) -> dict[str, Json]:

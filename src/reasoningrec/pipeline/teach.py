@@ -122,13 +122,18 @@ WORK: Mapping[str, Callable[[Workspace], list[Begun]]] = {
 }
 
 
+def stays_blank(config: Config, stage: str) -> bool:
+    """Whether the texts of a stage that are not given are left out, rather than written."""
+    return bool(digest(config, stage)) and config.texts.missing == "leave"
+
+
 def write_texts(desk: Desk) -> Outcome:
     """Take what is given, have the rest written, and keep each text or failure as it comes."""
     space, config, name = desk.space, desk.space.config, desk.stage
     target = desk.folder / f"{name}.jsonl"
     given = space.given_texts[name]
     left = WORK[name](space)
-    asked = left if not digest(config, name) or config.texts.missing == "write" else []
+    asked = [] if stays_blank(config, name) else left
     if not target.exists():
         with Journal(desk.run.journal_path(name)) as journal:
             journal.extend((str(row.get("key") or row["query_id"]), row) for row in given.values())
@@ -194,21 +199,32 @@ def verify_fields(space: Workspace) -> dict[str, Json]:
 def verify_rationales(desk: Desk) -> Outcome:
     """Put every rationale through the gates, and those that pass before the judge; train reads those that pass all."""
     space, config = desk.space, desk.space.config
-    written = rationales_of(desk.folder / "reason.jsonl")
-    shown = {case.query.id: case.evidence for case in space.cases(written)}
-    gates = gates_of(config)
-    verdicts = {
-        id: verify.verify(rationale, space.label_of[id], shown[id], config.reason, gates)
-        for id, rationale in sorted(written.items())
-    }
-    passed = {id: written[id] for id, verdict in verdicts.items() if verdict.kept}
+    verdicts, passed = by_rule(space)
     said = _judged(desk, passed)
     for id, row in said.items():
         if row["said"] is not space.label_of[id]:
             verdicts[id] = Verdict(id, (judge.GATE,))
     write_jsonl(desk.folder / "verify.jsonl", (to_row(verdict) for verdict in verdicts.values()))
-    counts = _verdict_counts(verdicts, said, gates)
+    counts = _verdict_counts(verdicts, said, gates_of(config))
     return Outcome(with_cost(counts, config, judge_of(config) or config.teacher), _judge_notes(config, said))
+
+
+def by_rule(space: Workspace) -> tuple[dict[str, Verdict], dict[str, Rationale]]:
+    """What the gates by rule say of every rationale, and those that pass; by query id, sorted."""
+    written = rationales_of(space.folder / "reason.jsonl")
+    shown = {case.query.id: case.evidence for case in space.cases(written)}
+    gates = gates_of(space.config)
+    verdicts = {
+        id: verify.verify(rationale, space.label_of[id], shown[id], space.config.reason, gates)
+        for id, rationale in sorted(written.items())
+    }
+    return verdicts, {id: written[id] for id, verdict in verdicts.items() if verdict.kept}
+
+
+def judgements(space: Workspace, passed: Mapping[str, Rationale]) -> list[Begun]:
+    """A conversation with the judge for each rationale."""
+    words = wording(space.config)
+    return [(id, partial(judge.conversation, text, words)) for id, text in passed.items()]
 
 
 def _judged(desk: Desk, passed: Mapping[str, Rationale]) -> dict[str, Row]:
@@ -216,13 +232,11 @@ def _judged(desk: Desk, passed: Mapping[str, Rationale]) -> dict[str, Row]:
     config, chosen = desk.space.config, judge_of(desk.space.config)
     if chosen is None:
         return {}
-    words = wording(config)
-    work: list[Begun] = [(id, partial(judge.conversation, text, words)) for id, text in passed.items()]
     with (
         Journal(desk.run.journal_path("verify")) as journal,
         opened(config, chosen, desk.folder) as client,
     ):
-        hold(desk, journal, client, work, _judgement)
+        hold(desk, journal, client, judgements(desk.space, passed), _judgement)
         write_jsonl(desk.folder / "verify" / "judge.jsonl", (journal.done[id] for id in sorted(passed)))
         return dict(journal.done)
 

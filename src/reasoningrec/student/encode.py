@@ -270,8 +270,13 @@ def decision_ids(tokenizer: Tokenizer) -> tuple[int, int]:
 
 def row_text(row: TrainingRow) -> str:
     """The full text of a training row, nothing shortened: what a tokenizer is trained on."""
+    return "".join(row_parts(row))
+
+
+def row_parts(row: TrainingRow) -> tuple[str, str]:
+    """(prompt, completion) of a training row as text, nothing shortened."""
     text = reasons_text(row.rationale, row.case) if row.rationale else ""
-    return f"{_Sheet.of(row.case).render()}{DECISIONS[row.label]}{text}"
+    return _Sheet.of(row.case).render(), f"{DECISIONS[row.label]}{text}"
 
 
 def reasons_text(rationale: Rationale, case: Case) -> str:
