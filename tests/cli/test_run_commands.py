@@ -58,7 +58,7 @@ def test_seed_and_protocol_stand_in_for_the_configuration(cli: Cli, tmp_path: Pa
     with pytest.MonkeyPatch.context() as patch:
         seen = {}
 
-        def note(folder: Path, config: object, *_: object) -> None:
+        def note(folder: Path, config: object, *_: object, retry_failed: bool) -> None:
             seen["config"] = config
 
         patch.setattr("reasoningrec.pipeline.line.run_line", note)

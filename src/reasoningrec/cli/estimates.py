@@ -67,6 +67,8 @@ def _notes(found: Sequence[Estimate]) -> list[str]:
         )
     if any(row.cost is None for row in asked):
         notes.append("cost: there is no price for every model; see [prices] in the configuration")
+    if out := sum(row.out for row in found):
+        notes.append(f"{out:,} texts wait for answers to a batch file: `reasoningrec batch import`")
     if any(row.supposed for row in found):
         notes.append("texts of earlier stages do not exist yet; they were supposed as long as they may be")
     return notes

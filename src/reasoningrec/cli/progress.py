@@ -97,12 +97,14 @@ class Screen:
         told = in_words({key: counts[key] for key in SHOWN.get(name, counts) if counts.get(key)})
         if not self._console.is_terminal:
             self._say(f"{name:<9} {took:>11}  {told}")
-            return
-        row = Table.grid(padding=(0, 1))
-        for width in (3, 9, 11):
-            row.add_column(width=width, no_wrap=True, justify="right" if width != 9 else "left")
-        row.add_row("[green]✓[/green]", name, f"[dim]{took}[/dim]", f" {told}")
-        self._console.print(row, highlight=False)
+        else:
+            row = Table.grid(padding=(0, 1))
+            for width in (3, 9, 11):
+                row.add_column(width=width, no_wrap=True, justify="right" if width != 9 else "left")
+            row.add_row("[green]✓[/green]", name, f"[dim]{took}[/dim]", f" {told}")
+            self._console.print(row, highlight=False)
+        if failed := counts.get("failed") or counts.get("judge_failed"):
+            self._say(f"{name}: {failed:,} of {counts['texts']:,} texts failed; --retry-failed asks again", "yellow")
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)

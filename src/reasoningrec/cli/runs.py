@@ -153,14 +153,9 @@ def _estimate(folder: Path, config: Config, stages: Sequence[str]) -> None:
 def _go(folder: Path, config: Config, until: str, *, retry_failed: bool) -> None:
     from reasoningrec.cli.progress import Screen
     from reasoningrec.pipeline.line import run_line
-    from reasoningrec.runs import Run
 
     with Screen() as screen:
         run_line(folder, config, screen, until, retry_failed=retry_failed)
-    for name, record in Run.read(folder).stages.items():
-        if failed := record.counts.get("failed") or record.counts.get("judge_failed"):
-            message = f"{name}: {failed:,} of {record.counts['texts']:,} texts failed; --retry-failed asks again"
-            Console(stderr=True).print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def status(folder: Path = RUN) -> None:

@@ -45,6 +45,8 @@ class Estimate:
     """Texts that are written or given already."""
     cached: int = 0
     """Answers that are in the cache."""
+    out: int = 0
+    """Texts whose next request is out in a batch file."""
     usage: Usage = field(default_factory=Usage)
     """Calls and their tokens; those of the answers are always an estimate."""
     exact: bool = False
@@ -107,12 +109,17 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
     with _cache(config) as cache:
         model = model_of(config, chosen, cache, folder, asks=False)
         typical = cache.typical(model.name)
-        usage, cached, exact, keys = Usage(), 0, True, set[str]()
+        usage, cached, exact, out = Usage(), 0, True, cache.batched()
+        seen, waiting = set(out), 0
         for request, before in follow(work, recalling(model, cache)):
             cached += before
-            if request is None or (key := key_of(model.body(request))) in keys:
+            if request is None:
                 continue
-            keys.add(key)
+            key = key_of(model.body(request))
+            waiting += key in out
+            if key in seen:
+                continue
+            seen.add(key)
             tokens, counted = model.count_tokens(request)
             exact = exact and counted
             answer = of_words(request.words + 4 * len(request.fields))
@@ -122,6 +129,7 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
         found,
         model=model.name,
         cached=cached,
+        out=waiting,
         usage=usage,
         exact=exact,
         cost=cost_of(usage, price) if price else None,
