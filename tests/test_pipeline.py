@@ -77,7 +77,7 @@ def test_the_manifest_holds_the_digests_of_the_artifacts(run: Run) -> None:
 def test_a_stage_depends_on_the_stages_it_reads(run: Run) -> None:
     for stage in STAGES:
         for name in stage.reads:
-            assert run.stages[stage.name].fields[f"stage {name}"] == run.stages[name].fingerprint
+            assert run.stages[stage.name].fields[f"stage {name}"] == run.stages[name].outcome
             assert NAMES.index(name) < NAMES.index(stage.name)
 
 

@@ -137,6 +137,11 @@ class StageRecord:
     """File (relative to the run) -> SHA-256."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def outcome(self) -> str:
+        """A mark of what was asked of the stage and of the files that came of it: what stages that read it depend on."""
+        return fingerprint({"fingerprint": self.fingerprint, "artifacts": self.artifacts})
+
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:

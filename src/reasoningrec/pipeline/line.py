@@ -146,7 +146,7 @@ def _check(stage: Stage, run: Run, space: Workspace, last: str) -> None:
 
 def fields_of(stage: Stage, run: Run, space: Workspace) -> dict[str, Json]:
     """All that the outcome of a stage depends on."""
-    return {**stage.fields(space), **{f"stage {name}": run.stages[name].fingerprint for name in stage.reads}}
+    return {**stage.fields(space), **{f"stage {name}": run.stages[name].outcome for name in stage.reads}}
 
 
 def _run_stage(stage: Stage, desk: Desk, listener: Listener) -> None:
