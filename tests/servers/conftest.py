@@ -14,8 +14,6 @@ import serving
 from small_model import Pair, build, pairs
 
 HERE = Path(__file__).parent
-MINUTES = float(os.environ.get("REASONINGREC_MODEL_MINUTES", "3"))
-"""How long the served model is trained."""
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model's folder."""
     folder, threads = tmp_path_factory.mktemp("model"), torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)
-    build(pairs(), folder, MINUTES)
+    build(pairs(), folder)
     torch.set_num_threads(threads)
     return folder
 

@@ -6,6 +6,7 @@ package can read.
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 import time
@@ -21,9 +22,11 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from reasoningrec import config
+from reasoningrec.llm import forms
 from reasoningrec.llm.client import Reply, Request
 from reasoningrec.llm.offline import OfflineWriter
-from reasoningrec.pipeline import line, teach
+from reasoningrec.pipeline import line
+from reasoningrec.teacher.answers import labelled
 
 END, PAD = "<|end|>", "<|pad|>"
 ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -33,6 +36,8 @@ TEMPLATE = (
 )
 CONTEXT = 2048
 """Tokens that the model takes, question and answer together."""
+STEPS = 500
+"""Of 4,096 tokens; three minutes on two cores that do nothing else."""
 
 Pair = tuple[str, str]
 """The user's text, the assistant's text."""
@@ -51,19 +56,6 @@ SHOPS = ((60, 1), (90, 2), (120, 3), (150, 4), (180, 5))
 """(users, seed) of the shops to learn from; the tests run on another one."""
 
 
-class Listening(OfflineWriter):
-    """The rule writer, keeping what it was asked and what it answered."""
-
-    def __init__(self) -> None:
-        self.pairs: list[Pair] = []
-
-    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        asked = {request.id: request for request in requests}
-        for reply in super().answer(asked.values()):
-            self.pairs.append((user_text(asked[reply.request_id]), reply.text))
-            yield reply
-
-
 class Quiet:
     """A listener of a run who says nothing."""
 
@@ -74,24 +66,48 @@ class Quiet:
     def ended(self, name: str, counts: object) -> None: ...
 
 
-def user_text(request: Request) -> str:
-    """What a served model would read as the last message of the user."""
-    return request.prompt
-
-
 def pairs(shops: Iterable[tuple[int, int]] = SHOPS) -> list[Pair]:
-    """Every request of stages describe, profile and reason on made shops, with the rule writer's answer."""
-    writer = Listening()
-    for users, seed in shops:
-        with tempfile.TemporaryDirectory() as name, mock.patch.object(teach, "writer", return_value=writer):
-            path = Path(name) / "shop.toml"
-            path.write_text(SHOP.format(users=users, seed=seed), "utf-8")
-            line.run_line(Path(name) / "run", config.read(path), Quiet(), until="reason")
-    return writer.pairs
+    """Every request of stages describe, profile and reason on made shops, as a server gets it: (asked, answered).
+
+    The answers are the rule writer's. Each stands there twice: in labelled lines, and as a JSON object.
+    """
+    asked: list[tuple[Request, str]] = []
+    write = OfflineWriter.answer
+
+    def listening(writer: OfflineWriter, requests: Iterable[Request]) -> Iterator[Reply]:
+        for request in requests:
+            for reply in write(writer, [request]):
+                asked.append((request, reply.text))
+                yield reply
+
+    with mock.patch.object(OfflineWriter, "answer", listening):
+        for users, seed in shops:
+            _run_teacher(SHOP.format(users=users, seed=seed))
+    return [pair for request, text in asked for pair in in_both_forms(request, text)]
 
 
-def build(texts: Sequence[Pair], folder: Path, minutes: float = 3.0, seed: int = 0) -> None:
-    """Train a model on `texts` for so long, and save it with its tokenizer and chat template into `folder`."""
+def _run_teacher(shop: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "shop.toml"
+        path.write_text(shop, "utf-8")
+        line.run_line(Path(name) / "run", config.read(path), Quiet(), until="reason")
+
+
+def in_both_forms(request: Request, text: str) -> Iterator[Pair]:
+    """A request and its answer in labelled lines, and both by JSON schema."""
+    values = {name.lower(): value for name, value in labelled(text, request.fields).items()}
+    yield said(request, "lines"), text
+    yield said(request, "schema"), json.dumps(values, ensure_ascii=False)
+
+
+def said(request: Request, form: forms.Form) -> str:
+    """What the user says in a request of one message."""
+    (message,) = forms.chat(request, form)
+    return str(message["content"])
+
+
+def build(texts: Sequence[Pair], folder: Path, minutes: float = 15.0, seed: int = 0) -> None:
+    """Train a model on `texts`, at most so long, and save it with its tokenizer and chat template into `folder`."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(text for pair in texts for text in pair)
     model = make_model(tokenizer)
@@ -191,16 +207,16 @@ def loss_of(model: LlamaForCausalLM, batch: Sequence[Row]) -> torch.Tensor:
 
 
 def train(model: LlamaForCausalLM, rows: Sequence[Row], minutes: float, luck: random.Random) -> list[float]:
-    """Adam for so long, its rate rising in the first twentieth and falling to a tenth; the loss of every step."""
+    """`STEPS` steps of Adam, fewer where time is short; the loss of each."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.01)
     begin, losses = time.monotonic(), []
     model.train()
     for batch in batches(rows, 4096, luck):
-        share = (time.monotonic() - begin) / (60 * minutes)
-        if share >= 1:
+        done = max(len(losses) / STEPS, (time.monotonic() - begin) / (60 * minutes))
+        if done >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(share * 20 + 0.02, 1.0 - 0.9 * share)
+            group["lr"] = 3e-3 * min(done * 20 + 0.02, 1.0 - 0.9 * done)  # up in a twentieth, then down to a tenth
         loss = loss_of(model, batch)
         optimizer.zero_grad()
         loss.backward()
