@@ -26,7 +26,7 @@ test: $(VENV)/.test ## run the tests (those on real data need REASONINGREC_DATA=
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-servers: $(VENV)/.test .venv-vllm/.made .venv-llamacpp/.made ## run against real inference servers (a quarter of an hour, 3 GB)
-	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config" tests/servers
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config" tests/servers
 
 check: $(VENV)/.dev ## lint, formatting and types
 	$(BIN)/ruff check .

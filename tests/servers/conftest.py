@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import serving
+import launch
 from small_model import Pair, build, pairs
 
 HERE = Path(__file__).parent
@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gguf_file(model: Path) -> Path:
     """The model in llama.cpp's format."""
     target = model.parent / "small.gguf"
-    python = serving.ROOT / ".venv-llamacpp/bin/python"
+    python = launch.ROOT / ".venv-llamacpp/bin/python"
     subprocess.run([python, HERE / "to_gguf.py", "write", model, target], check=True)
     return target
 
@@ -42,14 +42,14 @@ def questions() -> list[Pair]:
 
 
 @pytest.fixture(scope="session", params=["vllm", "llamacpp"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Server]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.Server]:
     """A server that is up, ended with the last test that asks it."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "vllm":
-        command, served = serving.vllm, request.getfixturevalue("model")
+        command, served = launch.vllm, request.getfixturevalue("model")
     else:
-        command, served = serving.llamacpp, request.getfixturevalue("gguf_file")
-    with serving.serving(command, served, folder) as started:
+        command, served = launch.llamacpp, request.getfixturevalue("gguf_file")
+    with launch.serving(command, served, folder) as started:
         yield started
 
 
@@ -58,6 +58,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Show the end of the server's log under a test that failed."""
     report = yield
     server = getattr(item, "funcargs", {}).get("server")
-    if report.failed and isinstance(server, serving.Server):
-        report.sections.append((f"log of {server.kind}", serving.tail(server.log)))
+    if report.failed and isinstance(server, launch.Server):
+        report.sections.append((f"log of {server.kind}", launch.tail(server.log)))
     return report

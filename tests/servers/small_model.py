@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from reasoningrec import config
 from reasoningrec.llm import forms
-from reasoningrec.llm.client import Reply, Request
+from reasoningrec.llm.client import Message, Reply, Request
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.pipeline import line
 from reasoningrec.teacher.answers import labelled
@@ -52,6 +52,8 @@ seed = {seed}
 history = 4
 train_windows = 4
 """
+PROBE = Request("probe", (Message("user", "Is water wet?"),), ("Prediction",)), "Prediction: Yes"
+"""What the package asks first, to find out whether a server knows schemas; one of a hundred requests."""
 SHOPS = ((60, 1), (90, 2), (120, 3), (150, 4), (180, 5))
 """(users, seed) of the shops to learn from; the tests run on another one."""
 
@@ -83,6 +85,7 @@ def pairs(shops: Iterable[tuple[int, int]] = SHOPS) -> list[Pair]:
     with mock.patch.object(OfflineWriter, "answer", listening):
         for users, seed in shops:
             _run_teacher(SHOP.format(users=users, seed=seed))
+    asked += [PROBE] * (len(asked) // 100)
     return [pair for request, text in asked for pair in in_both_forms(request, text)]
 
 

@@ -13,15 +13,21 @@ from typing import Any
 
 import pytest
 
+from launch import NAME, Server
 from reasoningrec.rows import read_jsonl
 from running import SMALL
-from serving import NAME, Server
 
 TEACHER = """[teacher]
 endpoint = "{url}"
 model = "{model}"
 max_new_tokens = 200
 """
+FURTHER = {"vllm": "", "llamacpp": "extra = { repeat_penalty = 1.0 }\n"}
+"""llama.cpp's server holds back words that stood before, the labels of the lines among them, unless told not to."""
+ENOUGH = {"describe": 0.8, "profile": 0.8, "reason": 0.5}
+"""Share of the texts that so small a model must bring into the form asked for."""
+PROBES = 8
+"""Requests by which the package may find out how a server is to be asked, with further tries."""
 STAGES = ("describe", "profile", "reason")
 RUN_SECONDS = 600
 
@@ -56,7 +62,7 @@ def finished(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Finish
     """A run from the data to the report, its texts by the server's model."""
     place = tmp_path_factory.mktemp(f"line-{server.kind}")
     config = place / "run.toml"
-    config.write_text(SMALL + TEACHER.format(url=server.url, model=NAME), "utf-8")
+    config.write_text(SMALL + TEACHER.format(url=server.url, model=NAME) + FURTHER[server.kind], "utf-8")
     before = server.asked()
     run_line(place / "run", config)
     return Finished(place / "run", config, server.asked() - before)
@@ -64,7 +70,11 @@ def finished(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Finish
 
 def test_the_line_ends_in_a_report(finished: Finished) -> None:
     assert (finished.folder / "report.html").is_file()
-    assert finished.asked > 0
+
+
+def test_the_server_was_asked_no_more_than_the_manifest_says(finished: Finished) -> None:
+    calls = sum(finished.counts(stage).get("calls", 0) for stage in (*STAGES, "verify"))
+    assert 0 < finished.asked <= calls + PROBES
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -76,7 +86,7 @@ def test_the_texts_are_the_model_s(finished: Finished, stage: str) -> None:
 def test_most_texts_are_done(finished: Finished, stage: str) -> None:
     statuses = Counter(row["status"] for row in finished.rows(stage))
     assert set(statuses) <= {"done", "failed"}
-    assert statuses["done"] >= 0.8 * statuses.total()
+    assert statuses["done"] >= ENOUGH[stage] * statuses.total()
 
 
 @pytest.mark.parametrize("stage", STAGES)

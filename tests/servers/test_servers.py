@@ -13,10 +13,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from launch import NAME, ROOT, Server, call
 from reasoningrec.errors import TeacherError
 from reasoningrec.llm.forms import schema
 from reasoningrec.teacher.answers import labelled
-from serving import NAME, ROOT, Server, call
 from small_model import END, Pair
 from small_model import asked as asked_tokens
 
