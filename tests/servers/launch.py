@@ -68,7 +68,7 @@ class Server:
 
     def asked(self) -> int:
         """How often a text was asked for so far, by the server's own log."""
-        return self.log.read_text("utf-8", "replace").count(f"POST /v1{PATH}")
+        return self.log.read_text("utf-8", "replace").count(f"POST /v1{PATH} HTTP")
 
 
 def call(url: str, body: object = None) -> tuple[int, Any]:
