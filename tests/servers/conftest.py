@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,11 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         command, served = launch.llamacpp, request.getfixturevalue("gguf_file")
     with launch.serving(command, served, folder) as started:
         yield started
+
+
+def pytest_sessionstart() -> None:
+    """A session that is told to end still ends its servers."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("told to end", returncode=143))
 
 
 @pytest.hookimpl(wrapper=True)

