@@ -139,7 +139,7 @@ class StageRecord:
 
     @property
     def outcome(self) -> str:
-        """A mark of what was asked of the stage and of the files that came of it: what stages that read it depend on."""
+        """A mark of what was asked of the stage and of the files that came of it: stages that read it depend on it."""
         return fingerprint({"fingerprint": self.fingerprint, "artifacts": self.artifacts})
 
 

@@ -114,3 +114,16 @@ def test_another_run_of_the_same_questions_is_answered_from_the_cache(finished: 
     assert server.asked() == before
     for stage in STAGES:
         assert (other / f"{stage}.jsonl").read_bytes() == (finished.folder / f"{stage}.jsonl").read_bytes()
+
+
+def test_the_same_model_writes_on_this_machine(model: Path, tmp_path: Path) -> None:
+    """Without a server: the folder is named in the configuration, and its name alone reaches the artifacts."""
+    config = tmp_path / "run.toml"
+    config.write_text(f'{SMALL}[teacher]\nmodel = "{model}"\nmax_new_tokens = 200\n', "utf-8")
+    run_line(tmp_path / "run", config)
+    found = Finished(tmp_path / "run", config, 0)
+    assert (found.folder / "report.html").is_file()
+    for stage in STAGES:
+        statuses = Counter(row["status"] for row in found.rows(stage))
+        assert statuses["done"] >= ENOUGH[stage] * statuses.total()
+        assert {row["origin"] for row in found.rows(stage) if row["status"] == "done"} == {model.name}
