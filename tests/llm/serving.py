@@ -46,6 +46,8 @@ class Manner:
     trouble: float = 0.0
     """Share of requests that meet something of `kinds`."""
     kinds: tuple[str, ...] = (*PASSING, *BAD, *ODD)
+    times: int = 0
+    """Times that a request may meet trouble; then it is answered well. 0 = any number."""
     latency: float = 0.0
     spread: float = 0.0
     """Share by which latencies differ."""
@@ -163,7 +165,9 @@ class Server:
         first, second, third = (int.from_bytes(hashlib.sha256(text).digest()[i : i + 8]) / 2**64 for i in (0, 8, 16))
         if manner.room and self.counted.in_flight > manner.room:
             return "429-seconds", third
-        return (manner.kinds[int(second * len(manner.kinds))] if first < manner.trouble else "well"), third
+        over = bool(manner.times) and self.seen[key] >= manner.times
+        troubled = first < manner.trouble and not over
+        return (manner.kinds[int(second * len(manner.kinds))] if troubled else "well"), third
 
     def _count(self, usage: Any) -> None:
         tokens = (usage or {}).get("prompt_tokens"), (usage or {}).get("completion_tokens")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
+import queue
 import random
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -52,39 +55,84 @@ class Tally:
 
 
 class _Flight:
-    """The requests on their way in one `send`, and what has come back."""
+    """The requests on their way in one `send`.
 
-    def __init__(self, session: aiohttp.ClientSession, gate: Gate) -> None:
-        self.session, self.gate = session, gate
-        self.landed: asyncio.Queue[tuple[Request, Answer] | BaseException] = asyncio.Queue()
-        self.tasks: set[asyncio.Task[None]] = set()
+    They travel in a thread of their own, with an event loop: so they come in while the caller works, an interrupt
+    meets no half-run loop, and the caller may have a loop itself, as notebooks do.
+    """
+
+    def __init__(self, board: Callable[[], aiohttp.ClientSession], gate: Gate) -> None:
+        self.gate, self._board = gate, board
+        self.landed: queue.SimpleQueue[tuple[Request, Outcome] | BaseException] = queue.SimpleQueue()
+        self.tickets: dict[str, int] = {}
+        """Of the purse, by the id of the request, for all that is not handed on yet."""
         self.stop: TeacherError | None = None
         self.unanswered_in_a_row = 0
+        self._tasks: set[asyncio.Task[Outcome]] = set()
+        self._ready = threading.Event()
+        self._over: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._work, name="requests", daemon=True)
 
-    def under_way(self) -> int:
-        """Requests that are not handed on yet, whether in flight or landed."""
-        return len(self.tasks) + self.landed.qsize()
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._ready.wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
 
-    def land(self, task: asyncio.Task[None]) -> None:
-        """A task is over."""
-        self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self.landed.put_nowait(error)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def arrived(self) -> Iterator[tuple[Request, Answer]]:
-        """What has landed but was not handed on."""
+    def start(self, request: Request, call: Callable[[_Flight], Coroutine[None, None, Outcome]]) -> None:
+        """Send a request off; what comes of it lands."""
+        self._tell(self._start, request, call)
+
+    def arrived(self) -> Iterator[tuple[Request, Outcome]]:
+        """What has landed and was not taken; gives up the rest."""
+        self.close()
         while not self.landed.empty():
-            landed = self.landed.get_nowait()
+            landed = self.landed.get()
             if not isinstance(landed, BaseException):
                 yield landed
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Give up what is on its way."""
-        tasks = list(self.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.session.close()
+        self._ready.wait()
+        if self._over is not None:
+            self._tell(self._over.set)
+        self._thread.join()
+
+    def _tell(self, do: Callable[..., object], *values: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and what closed it has landed
+            self._loop.call_soon_threadsafe(do, *values)
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._travel())
+        except BaseException as error:  # noqa: BLE001 - raised where `send` waits
+            self.landed.put(error)
+            self._ready.set()
+
+    async def _travel(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with self._board() as self.session:
+            self._ready.set()
+            await self._over.wait()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, request: Request, call: Callable[[_Flight], Coroutine[None, None, Outcome]]) -> None:
+        task = self._loop.create_task(call(self))
+        self._tasks.add(task)
+        task.add_done_callback(functools.partial(self._land, request))
+
+    def _land(self, request: Request, task: asyncio.Task[Outcome]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self.landed.put(task.exception() or (request, task.result()))
 
 
 class _Ahead:
@@ -156,72 +204,64 @@ class Endpoint:
 
         When it is interrupted, what has come until then is handed on before the interrupt is.
         """
-        _check_thread()
         self.form()  # may have to ask, and so comes before
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            flight = runner.run(self._board())
+        with _Flight(self._board, Gate(self._window, *self._per_minute)) as flight:
             try:
-                yield from self._fly(runner, flight, _Ahead(iter(requests)))
+                yield from self._fly(flight, _Ahead(iter(requests)))
             except (Exception, KeyboardInterrupt):
-                yield from flight.arrived()
+                yield from (self._landed(flight, *landed) for landed in flight.arrived())
                 raise
             finally:
-                runner.run(flight.close())
+                for ticket in flight.tickets.values():
+                    self.purse.settle(ticket, Usage())
 
-    def _fly(self, runner: asyncio.Runner, flight: _Flight, left: _Ahead) -> Iterator[tuple[Request, Answer]]:
-        loop = runner.get_loop()
-        while self._start(loop, flight, left) or flight.under_way():
-            landed = runner.run(flight.landed.get())
+    def _fly(self, flight: _Flight, left: _Ahead) -> Iterator[tuple[Request, Answer]]:
+        while self._start(flight, left) or flight.tickets:
+            landed = flight.landed.get()
             if isinstance(landed, BaseException):
                 raise landed
-            yield landed
+            yield self._landed(flight, *landed)
         if flight.stop:
             raise flight.stop
         if left.peek() is not None:
             raise self.purse.exhausted()
 
-    def _start(self, loop: asyncio.AbstractEventLoop, flight: _Flight, left: _Ahead) -> bool:
+    def _start(self, flight: _Flight, left: _Ahead) -> bool:
         """Send off what there is room for; whether any was."""
-        before = len(flight.tasks)
-        while not flight.stop and flight.under_way() < self.config.concurrency and (request := left.peek()):
+        before = len(flight.tickets)
+        while not flight.stop and len(flight.tickets) < self.config.concurrency and (request := left.peek()):
             payload = json.dumps(self._payload(request, self.form())).encode()
             tokens, exact = self.count_tokens(request)
             most = tokens + ADDED if exact else len(payload)  # no text has more tokens than bytes
             ticket = self.purse.reserve(Usage(1, most, self._most_written))
             if ticket is None:
                 break
-            task = loop.create_task(self._land(flight, left.take(), ticket, payload, tokens))
-            flight.tasks.add(task)
-            task.add_done_callback(flight.land)
-        return len(flight.tasks) > before
+            flight.tickets[request.id] = ticket
+            flight.start(left.take(), functools.partial(self._call, payload, tokens))
+        return len(flight.tickets) > before
 
-    async def _board(self) -> _Flight:
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=self.config.timeout_seconds),
-            headers={"Content-Type": "application/json", **self._key.header()},
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return _Flight(session, Gate(self._window, *self._per_minute))
-
-    async def _land(self, flight: _Flight, request: Request, ticket: int, payload: bytes, tokens: int) -> None:
-        usage = Usage()
-        try:
-            outcome = await self._call(flight, payload, tokens)
-            usage = outcome.answer.usage
-        finally:
-            self.purse.settle(ticket, usage)
+    def _landed(self, flight: _Flight, request: Request, outcome: Outcome) -> tuple[Request, Answer]:
+        """Keeps the accounts of a request that is answered, or is not."""
         answer = outcome.answer
-        flight.unanswered_in_a_row = 0 if answer.received else flight.unanswered_in_a_row + 1
+        self.purse.settle(flight.tickets.pop(request.id), answer.usage)
         self.tally.unanswered += not answer.received
+        flight.unanswered_in_a_row = 0 if answer.received else flight.unanswered_in_a_row + 1
         if outcome.fatal:
             flight.stop = flight.stop or TeacherError(f"{self.url}: {answer.error}", hint=outcome.fatal)
         elif flight.unanswered_in_a_row >= GIVE_UP:
             text = f"{self.url}: {GIVE_UP} requests in a row got no answer, the last because of: {answer.error}"
             flight.stop = flight.stop or TeacherError(text, hint=NOT_WELL)
-        flight.landed.put_nowait((request, answer))
+        return request, answer
 
-    async def _call(self, flight: _Flight, payload: bytes, tokens: int) -> Outcome:
+    def _board(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=self.config.timeout_seconds),
+            headers={"Content-Type": "application/json", **self._key.header()},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def _call(self, payload: bytes, tokens: int, flight: _Flight) -> Outcome:
         """What came of a request after as many tries as it takes."""
         for attempt in range(1, self.config.retries + 2):
             outcome = await self._turn(flight, payload, tokens)
@@ -318,13 +358,6 @@ class Endpoint:
         finally:
             self._form = None
         return answer
-
-
-def _check_thread() -> None:
-    with contextlib.suppress(RuntimeError):
-        asyncio.get_running_loop()
-        hint = "In a notebook, ask from another thread: `await asyncio.to_thread(...)`."
-        raise TeacherError("a model cannot be asked from within a running event loop", hint=hint)
 
 
 def _proxy(url: str) -> str | None:

@@ -49,16 +49,17 @@ def part_thinking(text: str) -> tuple[str, str]:
     thoughts: list[str] = []
     inside, start = False, 0
     for tag in _TAG.finditer(text):
-        part, closes = text[start : tag.start()], bool(tag[1])
+        closes = bool(tag[1])
+        if inside and not closes:
+            continue  # opened once more: still the same thought
+        part = text[start : tag.start()]
         if closes and not inside:
             thoughts.append("".join((*said, part)))
             said = []
         elif closes:
             thoughts.append(part)
-        elif not inside:
-            said.append(part)
         else:
-            continue  # opened once more: still the same thought
+            said.append(part)
         inside, start = not closes, tag.end()
     (thoughts if inside else said).append(text[start:])
     return "".join(said).strip(), "\n".join(filter(None, (thought.strip() for thought in thoughts)))
