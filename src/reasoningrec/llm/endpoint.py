@@ -179,6 +179,7 @@ class Endpoint:
         self._window = Window(config.concurrency)
         self._per_minute = (PerMinute(config.requests_per_minute), PerMinute(config.tokens_per_minute))
         self._most_written, self._proxy = most_written(config), _proxy(self.url)
+        self._retries = config.retries
         self._form: Form | None = None if config.answer_form == "auto" else config.answer_form
 
     def body(self, request: Request) -> dict[str, Json]:
@@ -188,15 +189,17 @@ class Endpoint:
     def form(self) -> Form:
         """How answers are asked for; "auto" is found out once for a server and model, by one small request."""
         if self._form is None:
-            known = self._cache.recall(f"form of {self.url} {self.name}")
-            if known is None and not self._asks:
-                known = "schema"
-            self._form = "lines" if known == "lines" else "schema" if known == "schema" else self._find_form()
+            self._form = self._known() or ("schema" if not self._asks else self._find_form())
         return self._form
+
+    def _known(self) -> Form | None:
+        """The form, where it is configured or was found out before."""
+        known = self._form or self._cache.recall(f"form of {self.url} {self.name}")
+        return "lines" if known == "lines" else "schema" if known == "schema" else None
 
     def count_tokens(self, request: Request) -> tuple[int, bool]:
         """Tokens of the prompt, and whether they were counted with the model's own tokenizer."""
-        messages = chat(request, self.form())
+        messages = chat(request, self._known() or "schema")
         return self._counter.count(str(message["content"]) for message in messages), self._counter.exact
 
     def send(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Answer]]:
@@ -263,9 +266,9 @@ class Endpoint:
 
     async def _call(self, payload: bytes, tokens: int, flight: _Flight) -> Outcome:
         """What came of a request after as many tries as it takes."""
-        for attempt in range(1, self.config.retries + 2):
+        for attempt in range(1, self._retries + 2):
             outcome = await self._turn(flight, payload, tokens)
-            if not outcome.again or outcome.fatal or flight.stop or attempt > self.config.retries:
+            if not outcome.again or outcome.fatal or flight.stop or attempt > self._retries:
                 break
             self.tally.retried += 1
             await asyncio.sleep(pause_before(attempt, self.config.backoff_seconds, self._luck, outcome.pause))
@@ -353,10 +356,12 @@ class Endpoint:
     def _probe(self, form: Form) -> Answer:
         request = Request("probe", (Message("user", "Is water wet?"),), ("Prediction",))
         self._form = form
+        if form == "schema":  # some servers say 500 to what they do not know, however often they are asked
+            self._retries = min(1, self.config.retries)
         try:
             ((_, answer),) = self.send([request])
         finally:
-            self._form = None
+            self._form, self._retries = None, self.config.retries
         return answer
 
 
