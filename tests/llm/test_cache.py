@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reasoningrec.errors import RunError
@@ -97,6 +97,8 @@ ANY_TEXT = st.text(st.characters(codec=None), max_size=20)
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT)
+@example("a\ud83d", "", "", "")
+@example("", "\udc80b", "\ud83d", "\0")
 def test_every_text_can_be_kept(cache: Cache, asked: str, text: str, thinking: str, finish: str) -> None:
     request = {**REQUEST, "messages": [{"role": "user", "content": asked}]}
     key = key_of(request)
@@ -400,6 +402,17 @@ def test_a_full_disk_is_told_and_loses_nothing(path: Path, cache: Cache) -> None
     assert cache.get(key)
     assert all(cache.get(each) for each in kept)
     assert cache.verify() == []
+
+
+def test_the_first_error_is_told_where_sqlite_has_rolled_back_itself(cache: Cache) -> None:
+    def fail() -> None:
+        with cache._writing() as base:
+            base.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(RunError, match="disk is full"):
+        fail()
+    assert put(cache)
 
 
 @pytest.fixture

@@ -170,10 +170,10 @@ def test_what_fails_every_request_stops_all(server: Serving, cache: Cache, kind:
 
 
 def test_others_in_trouble_do_not_go_on_when_all_is_lost(server: Serving, cache: Cache) -> None:
-    server.behave(trouble=1.0, kinds=("500", "500", "500", "401"))
+    server.behave(trouble=1.0, kinds=("500",) * 39 + ("401",))
     with pytest.raises(TeacherError):
-        list(made(cache, server.url, concurrency=16, retries=100, backoff_seconds=0.05).send(requests(16)))
-    assert sum(server.counts().seen.values()) < 100
+        list(made(cache, server.url, retries=1000, backoff_seconds=0.01).send(requests(16)))
+    assert sum(server.counts().seen.values()) < 300, "each to its own 401, they would be some 640"
 
 
 SAID = {
@@ -263,6 +263,18 @@ def test_a_form_is_not_noted_where_the_server_is_not_well(server: Serving, cache
     assert model.form() == "schema"
 
 
+def test_a_form_is_only_unknown_where_the_server_says_so(
+    server: Serving, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {
+        "schema": Answer("", error="HTTP 429: Slow down (tried 7 times)", received=False),
+        "lines": Answer("Yes"),
+    }
+    monkeypatch.setattr(Endpoint, "_probe", lambda _, form: answers[form])
+    with pytest.raises(TeacherError, match="HTTP 429: Slow down"):
+        made(cache, server.url, answer_form="auto").form()
+
+
 def test_the_budget_holds_for_the_first_request_too(server: Serving, cache: Cache) -> None:
     with pytest.raises(TeacherError, match="stopped at the budget"):
         made(cache, server.url, Purse(BudgetConfig(tokens=10)), answer_form="auto").form()
@@ -285,6 +297,14 @@ def test_too_many_makes_the_window_smaller(server: Serving, cache: Cache) -> Non
     server.behave(latency=0.001)
     answers(model, list(requests(400)))
     assert model._window.size > before, "and what was learned outlives a `send`"
+
+
+def test_failures_do_not_make_the_window_larger(server: Serving, cache: Cache) -> None:
+    server.behave(trouble=1.0, kinds=("500",))
+    model = made(cache, server.url, retries=3)
+    model._window.size = 1
+    one(model)
+    assert model._window.size == 1
 
 
 def test_retry_after_is_obeyed_by_all(server: Serving, cache: Cache) -> None:
@@ -384,9 +404,12 @@ def test_a_source_that_fails_ends_it_too(server: Serving, cache: Cache) -> None:
 
     with pytest.raises(TeacherError, match="no more"):
         list(made(cache, server.url).send(broken(0)))
-    landed, stop = until(TeacherError, made(cache, server.url).send(broken(40)))
+    sent = made(cache, server.url).send(broken(16))
+    assert next(sent)
+    time.sleep(0.3)
+    landed, stop = until(TeacherError, sent)
     assert str(stop) == "no more"
-    assert len(landed) >= 24
+    assert len(landed) == 15, "what had come meanwhile is handed on"
 
 
 CTRL_C = """
@@ -416,8 +439,8 @@ def test_ctrl_c_leaves_no_noise(server: Serving, tmp_path: Path) -> None:
     done, asked = map(int, ended.stdout.split())
     with Cache(tmp_path / "c.sqlite") as cache:
         kept = len(list(cache.entries()))
-    assert kept == asked
-    assert 0 <= kept - done <= 1
+    assert 0 <= kept - asked <= 1
+    assert 0 <= asked - done <= 1
     assert 0 <= sum(server.counts().answered.values()) - kept <= 16
 
 
@@ -500,6 +523,18 @@ def test_a_key_appears_nowhere(
     assert "[key]" in shown, "the server said it, and it was taken out"
     for part in ("planted", "nobody-may-see", "Ab+12"):
         assert part not in shown
+
+
+def test_a_key_that_is_cut_in_two_appears_nowhere(
+    server: Serving, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    server.behave(trouble=1.0, kinds=("truncated",), echo=True)
+    for shown in range(45, 85, 3):
+        monkeypatch.setattr(received, "SHOWN", shown)
+        text = one(made(cache, server.url, key_env="SOME_KEY", retries=0)).text
+        assert "Predic" in text
+        assert "sk-" not in text
 
 
 def test_what_is_sent_is_utf8_json(server: Serving, cache: Cache) -> None:
