@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 
 from running import SMALL, Answer, Cli
+from serving import Serving, serving
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
@@ -80,3 +82,18 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "answers.sqlite"
     monkeypatch.setenv("REASONINGREC_CACHE", str(path))
     return path
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Serving]:
+    """A chat server in a process of its own."""
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture
+def server(running: Serving) -> Serving:
+    """That server, well behaved, with nothing counted yet."""
+    running.behave()
+    running.forget()
+    return running

@@ -9,36 +9,22 @@ import re
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from llm.serving import Serving, serving
 from reasoningrec.llm.cache import Cache
 from reasoningrec.rows import read_jsonl
 from reasoningrec.runs import Run
 from running import SMALL, Cli, alone, assert_same
+from serving import Serving
 
 KILLS = 20
 IN_FLIGHT = 4
 TEXTS = ("describe", "profile", "reason")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Serving]:
-    with serving() as started:
-        yield started
-
-
-@pytest.fixture
-def calm(server: Serving) -> Serving:
-    """The server, well behaved, with nothing counted yet."""
-    server.behave()
-    server.forget()
-    return server
 
 
 def config(folder: Path, server: Serving, name: str = "c.toml", top: str = "", **more: str) -> Path:
@@ -64,15 +50,15 @@ def rows(folder: Path) -> list[dict[str, object]]:
 
 
 def test_two_thousand_calls_against_a_hostile_server_end_as_texts_or_as_failures(
-    cli: Cli, calm: Serving, tmp_path: Path
+    cli: Cli, server: Serving, tmp_path: Path
 ) -> None:
-    calm.behave(trouble=0.3)
+    server.behave(trouble=0.3)
     teacher = "timeout_seconds = 3.0\nconcurrency = 32\nretries = 8\n"
-    path = config(tmp_path, calm, teacher=teacher, split="train_windows = 2\n")
+    path = config(tmp_path, server, teacher=teacher, split="train_windows = 2\n")
     path.write_text(path.read_text("utf-8").replace("users = 60", "users = 400"), "utf-8")
     answer = cli("verify", "--run", tmp_path / "run", path)
     assert answer.code == 0, answer.err
-    counts, run = calm.counts(), Run.read(tmp_path / "run")
+    counts, run = server.counts(), Run.read(tmp_path / "run")
     assert sum(counts.answered.values()) > 2000
     assert counts.twice == 0  # nothing was asked again whose answer had come
     written = rows(tmp_path / "run")
@@ -92,18 +78,18 @@ def test_two_thousand_calls_against_a_hostile_server_end_as_texts_or_as_failures
 
 
 def test_what_failed_for_want_of_an_answer_is_asked_again_and_what_was_answered_is_not(
-    cli: Cli, calm: Serving, tmp_path: Path
+    cli: Cli, server: Serving, tmp_path: Path
 ) -> None:
-    calm.behave(trouble=0.3, kinds=("500",))
-    path = config(tmp_path, calm, teacher="retries = 0\n")
+    server.behave(trouble=0.3, kinds=("500",))
+    path = config(tmp_path, server, teacher="retries = 0\n")
     assert "texts failed; --retry-failed asks again" in cli("verify", "--run", tmp_path / "run", path).err
-    calm.behave()
+    server.behave()
     answer = cli("verify", "--run", tmp_path / "run", path, "--retry-failed")
     assert answer.code == 0
     assert "failed" not in answer.err
     assert all(row["status"] == "done" for row in rows(tmp_path / "run"))
-    assert calm.counts().twice == 0
-    straight = config(tmp_path, calm, "straight.toml", teacher="retries = 0\n")
+    assert server.counts().twice == 0
+    straight = config(tmp_path, server, "straight.toml", teacher="retries = 0\n")
     os.environ["REASONINGREC_CACHE"] = str(tmp_path / "other.sqlite")
     assert cli("verify", "--run", tmp_path / "straight", straight).code == 0
     assert_same(tmp_path / "run", tmp_path / "straight")
@@ -123,11 +109,11 @@ def ended(process: BaseProcess) -> int:
 
 
 def test_killed_twenty_times_two_runs_on_one_cache_pay_for_nothing_twice(
-    forks: ForkServerContext, calm: Serving, tmp_path: Path
+    forks: ForkServerContext, server: Serving, tmp_path: Path
 ) -> None:
-    calm.behave(latency=0.02, spread=0.9)
+    server.behave(latency=0.02, spread=0.9)
     path = config(
-        tmp_path, calm, top=f'cache = "{tmp_path}/shared.sqlite"\n', split="train_windows = 2\n",
+        tmp_path, server, top=f'cache = "{tmp_path}/shared.sqlite"\n', split="train_windows = 2\n",
         teacher=f"concurrency = {IN_FLIGHT}\n",
     )  # fmt: skip
     path.write_text(path.read_text("utf-8").replace("users = 60", "users = 320"), "utf-8")
@@ -148,11 +134,11 @@ def test_killed_twenty_times_two_runs_on_one_cache_pay_for_nothing_twice(
     assert kills == KILLS, "the runs ended before they could be killed"
     for folder, process in running.items():
         assert ended(process) == 0, folder.with_suffix(".txt").read_text("utf-8")
-    counts = calm.counts()
+    counts = server.counts()
     assert len(counts.answered) > 2000
     assert counts.twice <= KILLS * IN_FLIGHT
     straight = config(
-        tmp_path, calm, "straight.toml", top=f'cache = "{tmp_path}/alone.sqlite"\n', split="train_windows = 2\n"
+        tmp_path, server, "straight.toml", top=f'cache = "{tmp_path}/alone.sqlite"\n', split="train_windows = 2\n"
     )
     straight.write_text(straight.read_text("utf-8").replace("users = 60", "users = 320"), "utf-8")
     assert ended(start(forks, tmp_path / "straight", straight)) == 0
@@ -171,20 +157,20 @@ def assert_same_texts(folder: Path, other: Path) -> None:
 
 
 def test_a_planted_key_appears_nowhere(
-    cli: Cli, calm: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, server: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "sk-planted-0123456789-do-not-print"
     monkeypatch.setenv("SOME_KEY", key)
-    calm.behave(trouble=0.4, echo=True)
-    path = config(tmp_path, calm, teacher='key_env = "SOME_KEY"\ntimeout_seconds = 0.5\nconcurrency = 32\n')
+    server.behave(trouble=0.4, echo=True)
+    path = config(tmp_path, server, teacher='key_env = "SOME_KEY"\ntimeout_seconds = 0.5\nconcurrency = 32\n')
     said = [cli("run", "--run", tmp_path / "run", path)]
     said.append(cli("status", "--run", tmp_path / "run"))
-    calm.behave(trouble=1.0, kinds=("401",), echo=True)
-    other = config(tmp_path, calm, "other.toml", teacher='key_env = "SOME_KEY"\nmax_new_tokens = 77\n')
+    server.behave(trouble=1.0, kinds=("401",), echo=True)
+    other = config(tmp_path, server, "other.toml", teacher='key_env = "SOME_KEY"\nmax_new_tokens = 77\n')
     said.append(cli("run", "--run", tmp_path / "other", other))
     assert [answer.code for answer in said] == [0, 0, 3]
     assert "HTTP 401" in said[-1].err
-    assert calm.counts().seen
+    assert server.counts().seen
     for answer in said:
         assert key not in answer.out + answer.err
     looked_at = [file for file in tmp_path.rglob("*") if file.is_file()]
@@ -195,21 +181,21 @@ def test_a_planted_key_appears_nowhere(
         assert "[key]" in json.dumps(base.execute("SELECT answer FROM answers").fetchall())
 
 
-def test_the_run_stops_at_its_budget_and_goes_on_when_it_is_raised(cli: Cli, calm: Serving, tmp_path: Path) -> None:
+def test_the_run_stops_at_its_budget_and_goes_on_when_it_is_raised(cli: Cli, server: Serving, tmp_path: Path) -> None:
     more = {'prices."m-7b"': "input = 1000.0\noutput = 1000.0\n"}
-    low = config(tmp_path, calm, budget="cost = 8.0\n", teacher="max_new_tokens = 64\n", **more)
+    low = config(tmp_path, server, budget="cost = 8.0\n", teacher="max_new_tokens = 64\n", **more)
     answer = cli("verify", "--run", tmp_path / "run", low)
     assert answer.code == 3
     assert re.search(r"stopped at the budget: .* spent", answer.err)
     assert "what is done is kept" in answer.err
-    counts = calm.counts()
+    counts = server.counts()
     assert 0 < (counts.input_tokens + counts.output_tokens) / 1000 <= 8.0
     again = cli("verify", "--run", tmp_path / "run", low)
     assert again.code == 3
-    assert calm.counts().answered == counts.answered
-    high = config(tmp_path, calm, "high.toml", budget="cost = 800.0\n", teacher="max_new_tokens = 64\n", **more)
+    assert server.counts().answered == counts.answered
+    high = config(tmp_path, server, "high.toml", budget="cost = 800.0\n", teacher="max_new_tokens = 64\n", **more)
     assert cli("verify", "--run", tmp_path / "run", high).code == 0
-    assert calm.counts().twice == 0
+    assert server.counts().twice == 0
 
 
 def gone(server: Serving) -> None:
@@ -225,41 +211,41 @@ def refusing(server: Serving) -> None:
     [(gone, "20 requests in a row got no answer"), (refusing, "none of the 35 texts could be used")],
 )
 def test_where_nothing_can_be_had_the_run_says_so_and_goes_on_later(
-    cli: Cli, calm: Serving, tmp_path: Path, trouble: Callable[[Serving], None], message: str
+    cli: Cli, server: Serving, tmp_path: Path, trouble: Callable[[Serving], None], message: str
 ) -> None:
-    trouble(calm)
-    path = config(tmp_path, calm, teacher="retries = 1\n")
+    trouble(server)
+    path = config(tmp_path, server, teacher="retries = 1\n")
     answer = cli("describe", "--run", tmp_path / "run", path)
     assert answer.code == 3
     assert message in answer.err
     assert "hint:" in answer.err
     assert "Traceback" not in answer.err
-    calm.behave()
+    server.behave()
     if trouble is gone:
         assert cli("describe", "--run", tmp_path / "run", path).code == 0
         assert all(row["status"] == "done" for row in read_jsonl(tmp_path / "run" / "describe.jsonl"))
 
 
-def test_a_dry_run_asks_nothing_and_its_calls_are_those_that_follow(cli: Cli, calm: Serving, tmp_path: Path) -> None:
-    path = config(tmp_path, calm, **{'prices."m-7b"': "input = 1.0\noutput = 2.0\n"})
+def test_a_dry_run_asks_nothing_and_its_calls_are_those_that_follow(cli: Cli, server: Serving, tmp_path: Path) -> None:
+    path = config(tmp_path, server, **{'prices."m-7b"': "input = 1.0\noutput = 2.0\n"})
     told = cli("run", "--run", tmp_path / "run", path, "--dry-run")
     assert told.code == 0, told.err
-    assert calm.counts().seen == {}
+    assert server.counts().seen == {}
     assert not (tmp_path / "answers.sqlite").exists()
     calls = {row.split()[0]: int(row.split()[5]) for row in told.out.splitlines() if row.startswith(("desc", "prof"))}
     assert cli("profile", "--run", tmp_path / "run", path).code == 0
-    assert sum(calls.values()) == sum(calm.counts().answered.values())
+    assert sum(calls.values()) == sum(server.counts().answered.values())
     after = cli("profile", "--run", tmp_path / "run", "--dry-run")
     row = next(row for row in after.out.splitlines() if row.startswith("profile"))
     assert row.split()[1:6] == ["m-7b", str(calls["profile"]), str(calls["profile"]), "0", "0"]
 
 
-def test_a_second_run_takes_every_answer_from_the_cache(cli: Cli, calm: Serving, tmp_path: Path) -> None:
-    path = config(tmp_path, calm)
+def test_a_second_run_takes_every_answer_from_the_cache(cli: Cli, server: Serving, tmp_path: Path) -> None:
+    path = config(tmp_path, server)
     assert cli("verify", "--run", tmp_path / "one", path).code == 0
-    calm.forget()
+    server.forget()
     assert cli("verify", "--run", tmp_path / "two", path).code == 0
-    assert calm.counts().seen == {}
+    assert server.counts().seen == {}
     assert_same(tmp_path / "one", tmp_path / "two")
     spent = Run.read(tmp_path / "two").times()["describe"]["spent"]
     assert (spent["asked"], spent["cached"]) == (0, 35)

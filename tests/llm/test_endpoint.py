@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from asking import config, request, requests
-from serving import BAD, FATAL, FINAL, ODD, PASSING, Serving, serving
 
 from reasoningrec.config import BudgetConfig, ModelConfig, Price
 from reasoningrec.errors import TeacherError
@@ -25,21 +24,9 @@ from reasoningrec.llm.cache import Cache
 from reasoningrec.llm.client import Answer, Message, Request
 from reasoningrec.llm.endpoint import GIVE_UP, Endpoint
 from reasoningrec.llm.limits import Purse
+from serving import BAD, FATAL, FINAL, ODD, PASSING, Serving
 
 KEY = 'sk-planted/Ab+12"\\_nobody-may-see'
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Serving]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Serving) -> Serving:
-    running.behave()
-    running.forget()
-    return running
 
 
 @pytest.fixture

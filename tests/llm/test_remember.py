@@ -18,7 +18,6 @@ from types import MappingProxyType
 
 import pytest
 from asking import Told, ask, asker, child, config, request, requests, wait_until
-from serving import BAD, FINAL, ODD, PASSING, Serving, serving
 
 from reasoningrec.config import BudgetConfig, ModelConfig, Price
 from reasoningrec.errors import TeacherError
@@ -27,6 +26,7 @@ from reasoningrec.llm.client import Answer, Reply, Request, Usage
 from reasoningrec.llm.limits import cost_of_bought
 from reasoningrec.llm.remember import Remembering
 from reasoningrec.rows import Json
+from serving import BAD, FINAL, ODD, PASSING, Serving
 
 MANY = 2000
 KILLS = 20
@@ -63,19 +63,6 @@ def like(number: int, id: str) -> Request:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "answers.sqlite"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Serving]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Serving) -> Serving:
-    running.behave()
-    running.forget()
-    return running
 
 
 @pytest.fixture(scope="module")
