@@ -249,3 +249,14 @@ def test_a_second_run_takes_every_answer_from_the_cache(cli: Cli, server: Servin
     assert_same(tmp_path / "one", tmp_path / "two")
     spent = Run.read(tmp_path / "two").times()["describe"]["spent"]
     assert (spent["asked"], spent["cached"]) == (0, 35)
+    assert "paid in all" not in cli("status", "--run", tmp_path / "two").out
+
+
+def test_status_says_what_the_server_was_paid_for(cli: Cli, server: Serving, tmp_path: Path) -> None:
+    path = config(tmp_path, server, **{'prices."m-7b"': "input = 1000.0\noutput = 1000.0\n"})
+    assert cli("verify", "--run", tmp_path / "run", path).code == 0
+    counts = server.counts()
+    calls, cost = sum(counts.answered.values()), (counts.input_tokens + counts.output_tokens) / 1000
+    tokens = f"{counts.input_tokens:,} tokens in, {counts.output_tokens:,} out"
+    line = f"paid in all: m-7b: {calls:,} calls, {tokens}, cost {cost:,.2f}"
+    assert line in cli("status", "--run", tmp_path / "run").out

@@ -14,6 +14,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from reasoningrec.config import Config
+    from reasoningrec.runs import Run
 
 RETRY = typer.Option(False, "--retry-failed", help="Ask again for texts that failed; nothing is paid twice.")
 DRY = typer.Option(False, "--dry-run", help="Say what the teacher would be asked, and what that takes; ask nothing.")
@@ -187,3 +188,15 @@ def status(folder: Path = RUN) -> None:
         if record is not None and state == "failed":
             table.add_row("", "", "", "[red]" + "; ".join(record.notes).replace("[", r"\[") + "[/red]")
     console.print(table, highlight=False)
+    if any("spent" in entry for entry in times.values()):
+        _say_what_was_paid(console, run)
+
+
+def _say_what_was_paid(console: Console, run: Run) -> None:
+    from reasoningrec.pipeline.estimate import paid
+    from reasoningrec.pipeline.workspace import config_of
+
+    for model, usage, cost in paid(config_of(run), run.folder):
+        priced = "" if cost is None else f", cost {cost:,.2f}"
+        tokens = f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+        console.print(f"paid in all: {model}: {usage.calls:,} calls, {tokens}{priced}", markup=False, highlight=False)

@@ -16,14 +16,14 @@ from reasoningrec.config import Config, ModelConfig
 from reasoningrec.llm import cache as caches
 from reasoningrec.llm.cache import Cache, key_of
 from reasoningrec.llm.client import Usage
-from reasoningrec.llm.limits import MINUTE, cost_of
+from reasoningrec.llm.limits import MINUTE, cost_of, cost_of_bought
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.llm.tokens import of_words
 from reasoningrec.pipeline import teach
 from reasoningrec.pipeline.ask import Begun
 from reasoningrec.pipeline.pending import follow, recalling, unwritten, work_of
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.pipeline.writers import judge_of, model_of, name_of
+from reasoningrec.pipeline.writers import buyer_of, judge_of, model_of, name_of
 from reasoningrec.records import Rationale
 from reasoningrec.runs import Run, State
 
@@ -136,6 +136,19 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
         seconds=_seconds(usage, chosen, typical),
         measured=typical is not None,
     )
+
+
+def paid(config: Config, folder: Path) -> list[tuple[str, Usage, float | None]]:
+    """(model, calls and tokens, cost) of all that the run in `folder` has asked and paid for, over all sittings.
+
+    A cost is None where there is no price. Raises RunError where the cache is damaged.
+    """
+    with _cache(config) as cache:
+        found = cache.bought(buyer_of(folder))
+    return [
+        (part.model, part.usage, cost_of_bought([part], config.prices) if part.model in config.prices else None)
+        for part in found
+    ]
 
 
 @contextlib.contextmanager
