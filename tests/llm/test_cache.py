@@ -415,6 +415,46 @@ def test_the_first_error_is_told_where_sqlite_has_rolled_back_itself(cache: Cach
     assert put(cache)
 
 
+class Interrupted:
+    """A connection that is interrupted right after a statement."""
+
+    def __init__(self, base: sqlite3.Connection, after: str) -> None:
+        self._base, self._after = base, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        done = self._base.execute(statement, *values)
+        if self._after and statement.startswith(self._after):
+            self._after = ""
+            raise KeyboardInterrupt
+        return done
+
+
+@pytest.mark.parametrize("after", ["BEGIN", "SELECT", "INSERT", "DELETE", "COMMIT", "ROLLBACK"])
+def test_an_interrupt_after_any_statement_leaves_nothing_open(path: Path, after: str) -> None:
+    cache = Cache(path)
+    assert cache.claim("mine") == "ours"
+    cache._base = Interrupted(cache._base, after)  # type: ignore[assignment]
+
+    def work() -> None:
+        cache.claim("another")
+        put(cache)
+        with cache._writing():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert cache.get(put(cache))
+    cache._base.execute("BEGIN IMMEDIATE")  # interrupted where no block holds it yet
+    assert cache.get(put(cache, 2))
+    cache._base.execute("BEGIN IMMEDIATE")
+    cache.close()
+    assert rows(path, "claims") == []
+    assert len(rows(path, "answers")) == 2
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
