@@ -152,8 +152,7 @@ class Cache:
             raise RunError(f"{self.path}: was made by a newer version of the package", hint=UPGRADE)
         if not self._write:
             return
-        if self._pragma("journal_mode") != "wal":
-            self._base.execute("PRAGMA journal_mode=WAL")
+        opening.log(self._base)
         self._base.execute("PRAGMA synchronous=NORMAL")
         self._base.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
