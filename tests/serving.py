@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -370,6 +371,7 @@ async def _serve(manner: Manner) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    logging.disable()  # clients that are killed are no news
     told = json.loads(arguments[0])
     asyncio.run(_serve(Manner(**{**told, "kinds": tuple(told["kinds"])})))
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from reasoningrec.errors import RunError
 from reasoningrec.llm import cache as module
+from reasoningrec.llm import opening
 from reasoningrec.llm.cache import Bought, Cache, key_of, place
 from reasoningrec.llm.client import Answer, Usage
 
@@ -271,7 +272,7 @@ def test_looking_at_a_claim_takes_no_lock(path: Path, cache: Cache) -> None:
         other._base.execute("ROLLBACK")
 
 
-def opening(path: str, count: int, go: Any, said: Any) -> None:
+def open_many(path: str, count: int, go: Any, said: Any) -> None:
     go.wait()
     try:
         for round in range(count):
@@ -285,7 +286,7 @@ def opening(path: str, count: int, go: Any, said: Any) -> None:
 
 def test_many_may_make_one_file_at_once(forks: ForkServerContext, path: Path) -> None:
     said, go = forks.Queue(), forks.Event()
-    processes = [forks.Process(target=opening, args=(str(path), 20, go, said)) for _ in range(4)]
+    processes = [forks.Process(target=open_many, args=(str(path), 20, go, said)) for _ in range(4)]
     for process in processes:
         process.start()
     go.set()
@@ -294,6 +295,20 @@ def test_many_may_make_one_file_at_once(forks: ForkServerContext, path: Path) ->
         process.join(30)
     for round in range(20):
         assert len(rows(Path(f"{path}-{round}"), "answers")) == 4
+
+
+def test_turning_to_the_log_waits_for_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = opening.writing(path), opening.writing(path)
+    with contextlib.closing(first), contextlib.closing(second):
+        first.execute("CREATE TABLE x (y)")
+        first.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(opening, "PATIENCE", 0.05)
+        second.execute("PRAGMA busy_timeout=0")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            opening.log(second)
+        monkeypatch.setattr(opening.time, "sleep", lambda _: first.execute("COMMIT"))
+        opening.log(second)
+        assert second.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 # Trouble
@@ -413,6 +428,46 @@ def test_the_first_error_is_told_where_sqlite_has_rolled_back_itself(cache: Cach
     with pytest.raises(RunError, match="disk is full"):
         fail()
     assert put(cache)
+
+
+class Interrupted:
+    """A connection that is interrupted right after a statement."""
+
+    def __init__(self, base: sqlite3.Connection, after: str) -> None:
+        self._base, self._after = base, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        done = self._base.execute(statement, *values)
+        if self._after and statement.startswith(self._after):
+            self._after = ""
+            raise KeyboardInterrupt
+        return done
+
+
+@pytest.mark.parametrize("after", ["BEGIN", "SELECT", "INSERT", "DELETE", "COMMIT", "ROLLBACK"])
+def test_an_interrupt_after_any_statement_leaves_nothing_open(path: Path, after: str) -> None:
+    cache = Cache(path)
+    assert cache.claim("mine") == "ours"
+    cache._base = Interrupted(cache._base, after)  # type: ignore[assignment]
+
+    def work() -> None:
+        cache.claim("another")
+        put(cache)
+        with cache._writing():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert cache.get(put(cache))
+    cache._base.execute("BEGIN IMMEDIATE")  # interrupted where no block holds it yet
+    assert cache.get(put(cache, 2))
+    cache._base.execute("BEGIN IMMEDIATE")
+    cache.close()
+    assert rows(path, "claims") == []
+    assert len(rows(path, "answers")) == 2
 
 
 @pytest.fixture

@@ -31,6 +31,9 @@ from serving import BAD, FINAL, ODD, PASSING, Serving
 MANY = 2000
 KILLS = 20
 IN_FLIGHT = 8
+SLOW = ("silence", "429", "429-seconds", "429-date", "503")
+"""What takes time by itself, or makes the client slower: seldom in a storm, so that the test is quick."""
+STORM = (*SLOW, *3 * tuple(kind for kind in (*PASSING, *FINAL, *BAD, *ODD) if kind not in SLOW))
 
 
 class Answering:
@@ -96,8 +99,8 @@ def assert_sound(path: Path, replies: Iterable[Reply]) -> None:
 
 
 def test_many_requests_through_a_storm(server: Serving, path: Path) -> None:
-    server.behave(trouble=0.3, kinds=(*PASSING, *FINAL, *BAD, *ODD), seed=3)
-    model = config(server.url, concurrency=64, timeout_seconds=2.0, retries=2)
+    server.behave(trouble=0.3, kinds=STORM, seed=3)
+    model = config(server.url, concurrency=64, timeout_seconds=2.5, retries=2)
     with asker(path, model) as client:
         replies = {reply.request_id: reply for reply in client.answer(requests(MANY))}
         spending, tally = client.spending, client.model.tally
@@ -110,7 +113,7 @@ def test_many_requests_through_a_storm(server: Serving, path: Path) -> None:
     assert {reply.usage for reply in failed} == {Usage()}
     assert counts.twice == 0, "what was answered was asked again"
     assert len(counts.answered) == len(answered) == spending.asked
-    assert 10 < len(failed) < 60, "some are refused, few have bad luck three times"
+    assert 10 < len(failed) < MANY / 10, "some are refused, few have bad luck three times"
     assert tally.unanswered == len(failed)
     assert tally.sent == sum(counts.seen.values()) == MANY + tally.retried
     assert spending.cached == 0

@@ -152,8 +152,7 @@ class Cache:
             raise RunError(f"{self.path}: was made by a newer version of the package", hint=UPGRADE)
         if not self._write:
             return
-        if self._pragma("journal_mode") != "wal":
-            self._base.execute("PRAGMA journal_mode=WAL")
+        opening.log(self._base)
         self._base.execute("PRAGMA synchronous=NORMAL")
         self._base.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
@@ -189,14 +188,19 @@ class Cache:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._told():
-            self._base.execute("BEGIN IMMEDIATE")
+            self._roll_back()
             try:
+                self._base.execute("BEGIN IMMEDIATE")
                 yield self._base
                 self._base.execute("COMMIT")
             except BaseException:
-                if self._base.in_transaction:  # where the disk is full, SQLite has already rolled back
-                    self._base.execute("ROLLBACK")
+                self._roll_back()
                 raise
+
+    def _roll_back(self) -> None:
+        """End what an error or an interrupt, wherever it struck, may have left open."""
+        if self._base.in_transaction:  # where the disk is full, SQLite has done it already
+            self._base.execute("ROLLBACK")
 
     def get(self, key: str) -> Answer | None:
         """The kept answer to the request with this key."""
@@ -377,6 +381,7 @@ class Cache:
         """Give up the claims that are left, and let go of the file."""
         if self._holder:
             with contextlib.suppress(sqlite3.Error):
+                self._roll_back()
                 self._base.execute("DELETE FROM claims WHERE holder = ?", (self._holder,))
             self._file(self._holder).unlink(missing_ok=True)
             os.close(self._lock)

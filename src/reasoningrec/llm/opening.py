@@ -6,12 +6,16 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from pathlib import Path
+
+PATIENCE = 60.0
+"""Seconds to wait for others who write."""
 
 
 def writing(path: Path) -> sqlite3.Connection:
     """A connection that may write. Raises sqlite3.Error where there can be none."""
-    return sqlite3.connect(path, timeout=60, isolation_level=None)
+    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
 
 
 def reading(path: Path) -> sqlite3.Connection:
@@ -20,7 +24,7 @@ def reading(path: Path) -> sqlite3.Connection:
     Raises sqlite3.Error where there can be none; what is no database is told when it is first used.
     """
     address = path.resolve().as_uri()
-    base = sqlite3.connect(f"{address}?mode=ro", timeout=60, isolation_level=None, uri=True)
+    base = sqlite3.connect(f"{address}?mode=ro", timeout=PATIENCE, isolation_level=None, uri=True)
     try:
         base.execute("SELECT 1 FROM sqlite_master")
     except sqlite3.OperationalError:
@@ -31,6 +35,22 @@ def reading(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError:
         pass
     return base
+
+
+def log(base: sqlite3.Connection) -> None:
+    """Have changes written to a log first (WAL). SQLite does not wait here for others who do the same, and so we do.
+
+    Raises sqlite3.OperationalError where the file stays locked for a minute.
+    """
+    patience = time.monotonic() + PATIENCE
+    while True:
+        try:
+            base.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
 
 
 def is_open(path: Path) -> bool:
