@@ -59,6 +59,14 @@ categories = ""             # a list, or text parted by "|"
 
 [split]
 history = 10                # reactions before the target that a prompt shows
+
+# Without a model, texts are written by rule. To have a model write them, take the signs away:
+# [teacher]
+# endpoint = "http://127.0.0.1:8000/v1"   # any OpenAI-compatible server; without it, `model` is a folder
+# model = "the model's name there"
+# key_env = ""                            # the name of the environment variable that holds the server's key
+# [budget]
+# tokens = 0                              # the run stops cleanly before it passes this; 0 = no cap
 """
 
 
