@@ -361,6 +361,9 @@ def test_a_model_beside_the_configuration_is_found_by_its_folder(tmp_path: Path)
         (ASKED + '[prices."m"]\ninput = 0.5\noutput = 1\noutptu = 1\n', "unknown key; did you mean `output`?"),
         (ASKED + "concurency = 3\n", "teacher.concurency: unknown key; did you mean `concurrency`?"),
         (ASKED + "extra = {messages = []}\n", "teacher.extra.messages: is set by the package"),
+        (ASKED + "extra = {a = nan}\n", "teacher.extra: holds what no request can"),
+        (ASKED + "extra = {a = 2026-01-01}\n", "teacher.extra: holds what no request can"),
+        (ASKED.replace("127.0.0.1", "a..b"), "teacher.endpoint: is no http(s) address"),
         (ASKED + 'leave_out = ["model"]\n', "teacher.leave_out"),
         (DEMO + '[texts]\nprofiles = "p.csv"\n', "texts.profiles: a text from elsewhere may know"),
         (DEMO + '[verify]\ngates = ["stile"]\n', "verify.gates"),
@@ -378,6 +381,8 @@ def test_what_no_model_can_be_asked_with(tmp_path: Path, text: str, message: str
         ASKED + 'key_env = "sk-secret-77"\n',
         ASKED + 'extra = {api_key = "sk-secret-77"}\n',
         ASKED + 'api_key = "sk-secret-77"\n',
+        ASKED + 'extra = {headers = {authorization = "sk-secret-77"}}\n',
+        'teacher = "sk-secret-77"\n' + DEMO,
         ASKED + 'key_env = ["sk-secret-77"]\n',
     ],
 )

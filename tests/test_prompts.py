@@ -104,6 +104,8 @@ def test_a_digest_follows_the_files_that_a_prompt_includes(own: Path) -> None:
         ("{{ words.__class__.__mro__ }}", "unsafe"),
         ("{{ words / 0 }}", "cannot be filled in"),
         ("{% include 'gone.md' %}", "gone.md"),
+        ("Line\n{% include 'profile.md' %}", "profile.md:2"),
+        ("Line\n{% for n in range(10 ** 9) %}{% endfor %}", "profile.md:2"),
     ],
 )
 def test_a_wrong_prompt_of_the_users_is_told_by_file_and_line(own: Path, text: str, problem: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import time
@@ -72,7 +73,7 @@ def test_two_thousand_calls_against_a_hostile_server_end_as_texts_or_as_failures
     assert sum(count["failed"] for count in told.values()) == len(failed)
     assert sum(count["texts"] for count in told.values()) == len(written)
     for name, count in told.items():
-        summary = f"{name}: {count['failed']:,} of {count['texts']:,} texts failed; --retry-failed asks again"
+        summary = f"{name}: {count['failed']:,} of {count['texts']:,} texts failed; "
         assert (summary in answer.err) is bool(count["failed"])
     assert "Traceback" not in answer.err
 
@@ -82,7 +83,7 @@ def test_what_failed_for_want_of_an_answer_is_asked_again_and_what_was_answered_
 ) -> None:
     server.behave(trouble=0.3, kinds=("500",))
     path = config(tmp_path, server, teacher="retries = 0\n")
-    assert "texts failed; --retry-failed asks again" in cli("verify", "--run", tmp_path / "run", path).err
+    assert "texts failed; --retry-failed asks again for" in cli("verify", "--run", tmp_path / "run", path).err
     server.behave()
     answer = cli("verify", "--run", tmp_path / "run", path, "--retry-failed")
     assert answer.code == 0
@@ -238,6 +239,48 @@ def test_a_dry_run_asks_nothing_and_its_calls_are_those_that_follow(cli: Cli, se
     after = cli("profile", "--run", tmp_path / "run", "--dry-run")
     row = next(row for row in after.out.splitlines() if row.startswith("profile"))
     assert row.split()[1:6] == ["m-7b", str(calls["profile"]), str(calls["profile"]), "0", "0"]
+
+
+def test_a_dry_run_changes_nothing_in_a_finished_run(
+    cli: Cli, server: Serving, tmp_path: Path, small_run: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(small_run, folder)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    path = config(tmp_path, server, split="train_windows = 2\n")
+    told = cli("run", "--run", folder, path, "--dry-run")
+    assert told.code == 0, told.err
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    both = cli("run", "--run", folder, path, "--dry-run", "--retry-failed")
+    assert both.code == 2
+    assert "goes not with --retry-failed" in both.err
+
+
+def test_a_missing_key_of_the_judge_is_told_before_anything_is_paid(cli: Cli, server: Serving, tmp_path: Path) -> None:
+    judge = f'endpoint = "{server.url}"\nmodel = "j"\nkey_env = "NOT_SET_ANYWHERE"\n'
+    answer = cli("run", "--run", tmp_path / "run", config(tmp_path, server, judge=judge))
+    assert answer.code == 2
+    assert "NOT_SET_ANYWHERE is not set" in answer.err
+    assert server.counts().seen == {}
+
+
+def test_a_prompt_that_cannot_be_read_is_told_before_anything_is_paid(
+    cli: Cli, server: Serving, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "judge.md").write_text("One\n{% if %}\n", "utf-8")
+    answer = cli("run", "--run", tmp_path / "run", config(tmp_path, server, texts='prompts = "mine"\n'))
+    assert answer.code == 2
+    assert "judge.md:2" in answer.err
+    assert server.counts().seen == {}
+
+
+def test_names_with_brackets_are_shown_as_they_are(cli: Cli, server: Serving, tmp_path: Path) -> None:
+    path = config(tmp_path, server)
+    path.write_text(path.read_text("utf-8").replace("m-7b", "m[/b][beta]"), "utf-8")
+    assert "m[/b][beta]" in cli("describe", "--run", tmp_path / "x[1]", path, "--dry-run").out
+    assert cli("describe", "--run", tmp_path / "x[1]", path).code == 0
+    assert "x[1]: demo" in cli("status", "--run", tmp_path / "x[1]").out
 
 
 def test_a_second_run_takes_every_answer_from_the_cache(cli: Cli, server: Serving, tmp_path: Path) -> None:

@@ -46,6 +46,10 @@ class RunError(InputError):
     """A run directory cannot be used as asked: locked, of another configuration, or damaged."""
 
 
+class CacheError(ReasoningRecError):
+    """The file of kept answers cannot be read or written any more: the disk is full, or was taken away."""
+
+
 class TeacherError(ReasoningRecError):
     """A writer could not produce a text that parses."""
 

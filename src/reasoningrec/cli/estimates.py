@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _counts(row: Estimate) -> tuple[int, ...]:
 
 
 def _cells(row: Estimate) -> tuple[str, ...]:
-    return row.stage, row.model, *(f"{count:,}" for count in _counts(row)), _cost([row]), _time(row.seconds)
+    return row.stage, escape(row.model), *(f"{count:,}" for count in _counts(row)), _cost([row]), _time(row.seconds)
 
 
 def _cost(found: Sequence[Estimate]) -> str:

@@ -104,10 +104,19 @@ class Screen:
             row.add_row("[green]✓[/green]", name, f"[dim]{took}[/dim]", f" {told}")
             self._console.print(row, highlight=False)
         if failed := counts.get("failed") or counts.get("judge_failed"):
-            self._say(f"{name}: {failed:,} of {counts['texts']:,} texts failed; --retry-failed asks again", "yellow")
+            self._say(f"{name}: {failed:,} of {counts['texts']:,} texts failed{_remedy(counts)}", "yellow")
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _remedy(counts: Mapping[str, int | float]) -> str:
+    """What can be done about texts that failed: answers that came are kept, and would only come again."""
+    failed = counts.get("failed") or counts.get("judge_failed", 0)
+    unanswered = counts.get("unanswered", 0)
+    parts = [f"--retry-failed asks again for {unanswered:,} that got no answer"] * bool(unanswered)
+    parts += ["for answers that cannot be used, change seed, prompts or model"] * (unanswered < failed)
+    return "; " + "; ".join(parts)
 
 
 def in_words(counts: Mapping[str, int | float]) -> str:

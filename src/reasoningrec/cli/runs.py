@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from reasoningrec.config import Config
     from reasoningrec.runs import Run
 
-RETRY = typer.Option(False, "--retry-failed", help="Ask again for texts that failed; nothing is paid twice.")
+RETRY = typer.Option(False, "--retry-failed", help="Ask again for texts that got no answer; nothing is paid twice.")
 DRY = typer.Option(False, "--dry-run", help="Say what the teacher would be asked, and what that takes; ask nothing.")
 RUN = typer.Option(..., "--run", help="The run's folder.")
 CONFIG = typer.Argument(None, help="A configuration; without one, that of the run.")
@@ -111,7 +112,7 @@ def run(
 
     chosen = read(config, protocol=protocol and protocol.value, seed=seed)
     if dry_run:
-        _estimate(folder, chosen, TEACHER)
+        _estimate(folder, chosen, TEACHER, retry_failed)
         return
     _go(folder, chosen, STAGES[-1][0], retry_failed=retry_failed)
     Console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
@@ -128,7 +129,7 @@ def stage_command(name: str, does: str) -> Callable[..., None]:
     ) -> None:
         chosen = _chosen(folder, config)
         if dry_run:
-            _estimate(folder, chosen, [name])
+            _estimate(folder, chosen, [name], retry_failed)
         else:
             _go(folder, chosen, name, retry_failed=retry_failed)
 
@@ -149,7 +150,11 @@ def _chosen(folder: Path, config: Path | None) -> Config:
     return config_of(run)
 
 
-def _estimate(folder: Path, config: Config, stages: Sequence[str]) -> None:
+def _estimate(folder: Path, config: Config, stages: Sequence[str], retry_failed: bool) -> None:
+    from reasoningrec.errors import InputError
+
+    if retry_failed:
+        raise InputError("--dry-run: goes not with --retry-failed", hint="A dry run changes nothing.")
     from reasoningrec.cli.estimates import show
     from reasoningrec.cli.progress import Screen
     from reasoningrec.pipeline.line import estimate
@@ -175,7 +180,8 @@ def status(folder: Path = RUN) -> None:
     run = Run.read(folder)
     times, holder = run.times(), run.holder()
     console = Console()
-    console.print(f"{folder}: {run.config.get('name')}, protocol {run.config.get('protocol')}", highlight=False)
+    about = f"{folder}: {run.config.get('name')}, protocol {run.config.get('protocol')}"
+    console.print(about, markup=False, highlight=False)
     if holder:
         console.print(f"process {holder} is working in it", style="cyan", highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -194,7 +200,7 @@ def status(folder: Path = RUN) -> None:
         if spent := times.get(name, {}).get("spent"):
             table.add_row("", "", "", f"[dim]last sitting: {in_words(spent)}[/dim]")
         if record is not None and state == "failed":
-            table.add_row("", "", "", "[red]" + "; ".join(record.notes).replace("[", r"\[") + "[/red]")
+            table.add_row("", "", "", Text("; ".join(record.notes), style="red"))
     console.print(table, highlight=False)
     if any("spent" in entry for entry in times.values()):
         _say_what_was_paid(console, run)

@@ -206,7 +206,8 @@ class VerifyConfig(Section):
     """What a rationale must pass to be trained on."""
 
     gates: tuple[Gate, ...] = ()
-    """() = all that fit the prompts: every one for "cited"; form, length, stance and leak for others."""
+    """() = all that fit the prompts: form, length, stance, history and leak for "paper", every one for others. Prompts
+    of your own that ask for no citations need the gates they can pass named here."""
     self_check: bool = True
     """Whether a model must recover the label from the rationale alone, with the label masked (skipped offline)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -15,13 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 from reasoningrec.config.sections import Config, ModelConfig
 from reasoningrec.errors import ConfigError
+from reasoningrec.prompts import SETS
 
-SECRET = re.compile(r"key|secret|password|authorization|(?:^|_)token$", re.IGNORECASE)
+SECRET = re.compile(r"(?:^|[_-])(?:api[_-]?key|key|secret|password|authorization|token)$", re.IGNORECASE)
 """Names of request fields that look as if they held a secret."""
+NO_SECRETS = ("prompt_cache_key",)
+"""Names of fields that only look so."""
 OWN_FIELDS = ("messages", "model", "stream", "n", "response_format")
 """Fields of a request that are ours to set."""
-SETS = ("cited", "paper")
-"""The sets of prompts that come with the package."""
 
 
 def read(path: Path, **overrides: object) -> Config:
@@ -84,11 +86,11 @@ def _placed(config: Config, path: Path) -> Config:
 
 
 def _found_beside(model: ModelConfig, path: Path) -> ModelConfig:
-    """A model that is a folder beside the configuration, by its whole path; any other as it is."""
-    folder = path.parent / model.model
-    if model.endpoint or not model.model or not folder.is_dir():
-        return model
-    return model.model_copy(update={"model": str(folder.resolve())})
+    """With whole paths: of the tokenizer, and of a model that is a folder beside the configuration."""
+    folder, tokenizer = path.parent / model.model, _place(model.tokenizer, "tokenizer", path)
+    beside = not model.endpoint and model.model and folder.is_dir()
+    name = str(folder.resolve()) if beside else model.model
+    return model.model_copy(update={"model": name, "tokenizer": tokenizer})
 
 
 def _check_data(config: Config, path: Path) -> None:
@@ -130,7 +132,8 @@ def _problems(settings: ModelConfig) -> Iterator[tuple[str, str, str]]:
         try:
             parts = urlsplit(settings.endpoint)
             whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-        except ValueError:
+            (parts.hostname or "").encode("idna")
+        except ValueError:  # UnicodeError among them
             whole = False
         if not whole:
             yield "endpoint", "is no http(s) address", 'For example "http://127.0.0.1:8000/v1".'
@@ -140,11 +143,31 @@ def _problems(settings: ModelConfig) -> Iterator[tuple[str, str, str]]:
             yield "model", "is needed: the name of the model on the server", "The server lists them under /models."
     if settings.key_env and not re.fullmatch(r"[A-Z][A-Z0-9_]*", settings.key_env):
         yield "key_env", "is no name of an environment variable (capitals, digits, _)", "Name it; do not write the key."
-    for field in settings.extra:
+    yield from _problems_of_extra(settings.extra)
+
+
+def _problems_of_extra(extra: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for field in extra:
         if field in OWN_FIELDS:
             yield f"extra.{field}", "is set by the package", "Remove it."
-        if SECRET.search(field):
-            yield f"extra.{field}", "looks like a secret, which a configuration may not hold", "See `key_env`."
+    for place, name in _names(extra, "extra"):
+        if SECRET.search(name) and name not in NO_SECRETS:
+            yield place, "looks like a secret, which a configuration may not hold", "See `key_env`."
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError):
+        yield "extra", "holds what no request can: a date, or a number that is none", "Write texts and plain numbers."
+
+
+def _names(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """(where it stands, name) of every name in a nested value."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{place}.{name}", str(name)
+            yield from _names(inner, f"{place}.{name}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _names(inner, place)
 
 
 def _check_texts(config: Config, path: Path) -> None:
@@ -170,7 +193,7 @@ def _tuples(value: Any) -> Any:
 def _explain(path: Path, detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        got = "" if SECRET.search(where) else f" (got {detail['input']!r})"
+        got = "" if _may_be_secret(detail) else f" (got {detail['input']!r})"
         return f"{path}: {where}: {detail['msg']}{got}" if where else f"{path}: {detail['msg']}"
     section: Any = Config
     for part in detail["loc"][:-1]:
@@ -179,6 +202,15 @@ def _explain(path: Path, detail: Any) -> str:
     near = difflib.get_close_matches(str(detail["loc"][-1]), section.model_fields, n=1)
     known = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(section.model_fields)}"
     return f"{path}: {where}: unknown key; {known}"
+
+
+def _may_be_secret(detail: Any) -> bool:
+    """Whether what was given had better not be repeated: a text where a section or a name of a variable is wanted."""
+    where = str(detail["loc"][-1]) if detail["loc"] else ""
+    section = detail["type"] in ("model_type", "dict_type", "tuple_type")
+    return (
+        bool(SECRET.search(where)) or where == "key_env" or (section and not isinstance(detail["input"], int | float))
+    )
 
 
 def _place(value: str, field: str, path: Path) -> str:

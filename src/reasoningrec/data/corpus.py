@@ -80,7 +80,7 @@ class Corpus:
     @classmethod
     def load(cls, folder: Path, name: str) -> Corpus:
         """Read what `save` wrote (bad rows and notes stay in the run's manifest)."""
-        frames: dict[str, Any] = {frame: pl.read_parquet(folder / f"{frame}.parquet") for frame in FRAMES}
+        frames: dict[str, Any] = {frame: pl.read_parquet(folder / f"{frame}.parquet", glob=False) for frame in FRAMES}
         return cls(name=name, **frames)
 
 

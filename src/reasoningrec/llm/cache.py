@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from reasoningrec.errors import RunError
+from reasoningrec.errors import CacheError, ConfigError, RunError
 from reasoningrec.llm import opening
 from reasoningrec.llm.client import Answer, Usage
 from reasoningrec.rows import Json, encode
@@ -65,7 +65,10 @@ Claimed = Literal["ours", "theirs", "batched", "answered"]
 def place(configured: str) -> Path:
     """Where the cache is: as configured, else $REASONINGREC_CACHE, else answers.sqlite in the user's cache folder."""
     if chosen := configured or os.environ.get("REASONINGREC_CACHE", ""):
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:  # "~somebody" who has no home
+            raise ConfigError(f"cache: {chosen!r} is no path: {error}", hint="See $REASONINGREC_CACHE.") from None
     home = os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache"
     return Path(home) / "reasoningrec" / "answers.sqlite"
 
@@ -180,7 +183,7 @@ class Cache:
             raise  # ours
         except (sqlite3.OperationalError, OSError) as error:
             hint = "Is the disk full, or the file on a network drive? It has to be on a local disk, and writable."
-            raise RunError(f"{self.path}: {error}", hint=hint) from None
+            raise CacheError(f"{self.path}: {error}", hint=hint) from None
         except sqlite3.DatabaseError as error:
             hint = "It is damaged or no cache: move it away, and a new one is made."
             raise RunError(f"{self.path}: {error}", hint=hint) from None
@@ -325,7 +328,10 @@ class Cache:
         with self._told():
             for key, request, model, answer, made in self._base.execute(query, (len(prefix), prefix)):
                 try:
-                    yield Entry(key, json.loads(request), model, _answer(json.loads(answer)), made)
+                    asked = json.loads(request)
+                    if not isinstance(asked, dict):
+                        raise TypeError("no object")
+                    yield Entry(key, asked, model, _answer(json.loads(answer)), made)
                 except UNREADABLE:
                     raise self._unreadable(key) from None
 

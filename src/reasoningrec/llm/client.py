@@ -159,6 +159,8 @@ class Model(Protocol):
     """A language model behind a `Client`: knows how to say a request whole, and how to get it answered."""
 
     name: str
+    rescued: list[tuple[Request, Answer]]
+    """Answers that had come when whoever took them was interrupted; to be kept by whoever asked."""
 
     @property
     def settings(self) -> Mapping[str, Json]:

@@ -173,6 +173,7 @@ class Endpoint:
         self.url = config.endpoint.rstrip("/")
         self.settings = answering(config)
         self.tally = Tally()
+        self.rescued: list[tuple[Request, Answer]] = []
         self._asks, self._key = asks, Key.of(config.key_env if asks else "")
         self._cache, self._luck = cache, random.Random(seed)  # noqa: S311 - pauses
         self._counter = Counter(config.tokenizer)
@@ -213,6 +214,9 @@ class Endpoint:
                 yield from self._fly(flight, _Ahead(iter(requests)))
             except (Exception, KeyboardInterrupt):
                 yield from (self._landed(flight, *landed) for landed in flight.arrived())
+                raise
+            except GeneratorExit:  # interrupted where the answers are taken: what has come is left to be kept
+                self.rescued += [self._landed(flight, *landed) for landed in flight.arrived()]
                 raise
             finally:
                 for ticket in flight.tickets.values():

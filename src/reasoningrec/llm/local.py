@@ -75,6 +75,7 @@ class Local:
         self.name = self.checkpoint.name
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = _precision(self._device)
+        self.rescued: list[tuple[Request, Answer]] = []
         self.settings: dict[str, Json] = {
             **answering(config),
             **{"endpoint": "local", "model": self.name, "answer_form": "lines"},

@@ -78,12 +78,20 @@ class Remembering:
                 elif found:
                     yield other
 
-        with contextlib.closing(self._send(mine())) as answers:
-            for asked, answer in answers:
-                yield from self._keep(asked, answer, queue)
-                while ready:
-                    yield ready.popleft()
+        try:
+            with contextlib.closing(self._send(mine())) as answers:
+                for asked, answer in answers:
+                    yield from self._keep(asked, answer, queue)
+                    while ready:
+                        yield ready.popleft()
+        finally:
+            self._rescue(queue)
         yield from ready
+
+    def _rescue(self, queue: _Queue) -> None:
+        """Keep what had come when whoever took the replies was interrupted."""
+        while self.model.rescued:
+            deque(self._keep(*self.model.rescued.pop(), queue), maxlen=0)
 
     def _send(self, requests: Iterator[Request]) -> Generator[tuple[Request, Answer], None, None]:
         yield from self.model.send(requests)

@@ -94,7 +94,8 @@ def counts_of(rows: Iterable[Row]) -> dict[str, int]:
     found: Counter[str] = Counter({"texts": 0, "done": 0, "failed": 0, "calls": 0})
     for row in rows:
         found["texts"] += 1
-        found[row["status"]] += 1
+        found[row.get("status", "failed")] += 1
+        found["unanswered"] += not row.get("answered", True)
         for name in ("calls", "input_tokens", "output_tokens"):
             found[name] += row.get(name, 0)
     return dict(found)

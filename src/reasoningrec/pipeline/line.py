@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -9,12 +11,14 @@ from typing import Final, Protocol
 from reasoningrec import __version__
 from reasoningrec.config import Config
 from reasoningrec.errors import NotInRunError, ReasoningRecError
+from reasoningrec.llm.keys import Key
 from reasoningrec.pipeline import learn, measure, prepare, teach
 from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
+from reasoningrec.pipeline.writers import judge_of, wording
 from reasoningrec.rows import Json
-from reasoningrec.runs import Run, StagePlan, State
+from reasoningrec.runs import MANIFEST, Run, StagePlan, StageRecord, State
 
 STAGES: Final = (
     Stage("data", (), prepare.data_fields, prepare.read_data),
@@ -30,6 +34,8 @@ STAGES: Final = (
     Stage("report", ("evaluate",), measure.report_fields, measure.write_reports),
 )
 NAMES: Final = tuple(stage.name for stage in STAGES)
+NOT_COPIED: Final = (".lock", ".tmp*", "train", "predict", "evaluate*", "report*")
+"""What a dry run needs nothing of."""
 
 
 class Listener(Protocol):
@@ -66,19 +72,24 @@ def run_line(
         run.configure(config.model_dump(mode="json"), version=__version__)
         if retry_failed:
             _forget_failed(run)
+        _check_models(config, run, NAMES[: NAMES.index(until) + 1])
         for stage in STAGES[: NAMES.index(until) + 1]:
             _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener)
 
 
 def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[str]) -> list[Estimate]:
-    """What the teacher would be asked in these stages, asking nothing; data, split and evidence are done first.
+    """What the teacher would be asked in these stages, asking nothing and changing nothing.
 
-    Raises as `run_line` does.
+    Works in a copy of what the run has, where data, split and evidence are done first. Raises as `run_line` does.
     """
-    run_line(folder, config, listener, "evidence")
-    space = Workspace(folder, config)
-    with Run.open(folder, create=False) as run:
-        return list(estimates(space, run, states_of(run, space), stages))
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / "run"
+        if (folder / MANIFEST).is_file():
+            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        run_line(copy, config, listener, "evidence")
+        space = Workspace(copy, config)
+        with Run.open(copy, create=False) as run:
+            return list(estimates(space, run, states_of(run, space), stages))
 
 
 def states_of(run: Run, space: Workspace) -> dict[str, State]:
@@ -91,6 +102,20 @@ def states_of(run: Run, space: Workspace) -> dict[str, State]:
         ready = all(states[name] == "done" for name in stage.reads)
         states[stage.name] = run.stage(stage.name, fields_of(stage, run, space)).state if ready else "fresh"
     return states
+
+
+def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
+    """See that keys are there and prompts can be read, before the first request is paid for.
+
+    Raises ConfigError. A run whose texts are all written needs neither.
+    """
+    left = [name for name in names if name in teach.PROMPTS and run.stages.get(name, StageRecord()).status != "done"]
+    if left:
+        wording(config).prompts.check()
+        judge = judge_of(config) if "verify" in left else None
+        for model in (config.teacher if set(left) - {"verify"} else None, judge):
+            if model is not None and model.endpoint:
+                Key.of(model.key_env)
 
 
 def _forget_failed(run: Run) -> None:

@@ -73,12 +73,12 @@ class Workspace:
     @cached_property
     def windows(self) -> pl.DataFrame:
         """The split, sorted by id."""
-        return pl.read_parquet(self.folder / "split.parquet")
+        return pl.read_parquet(self.folder / "split.parquet", glob=False)
 
     @cached_property
     def numbers(self) -> pl.DataFrame:
         """The evidence's numbers, rows as in `windows`."""
-        return pl.read_parquet(self.folder / "evidence.parquet")
+        return pl.read_parquet(self.folder / "evidence.parquet", glob=False)
 
     @cached_property
     def labels(self) -> Bools:

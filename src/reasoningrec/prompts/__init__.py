@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,15 +88,32 @@ class PromptSet:
         """The text of prompt `name`. Raises ConfigError, naming file and line, where the user's file is wrong."""
         try:
             return self._environment.get_template(f"{name}.md").render(**values).strip()
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError, RecursionError) as error:
             if self.name in SETS:
                 raise
-            where = f"{self._path(name)}:{getattr(error, 'lineno', None) or '?'}"
-            raise ConfigError(f"{where}: {error.message}", hint=f"It may use: {', '.join(sorted(values))}.") from None
-        except (TypeError, ValueError, ZeroDivisionError) as error:
-            if self.name in SETS:
-                raise
-            raise ConfigError(f"{self._path(name)}: cannot be filled in: {error}") from None
+            raise self._wrong(name, error, values) from None
+
+    def _wrong(self, name: str, error: Exception, values: Iterable[str]) -> ConfigError:
+        """The error to raise where a prompt of the user's cannot be used: by the file and line that it stopped in."""
+        where, line = str(self._path(name)), getattr(error, "lineno", None)
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename.endswith(".md"):
+                where, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+            trace = trace.tb_next
+        if isinstance(error, jinja2.TemplateSyntaxError):
+            where, line = error.filename or where, error.lineno
+        said = getattr(error, "message", None) or str(error) or type(error).__name__
+        hint = f"It may use: {', '.join(sorted(values))}." if values else ""
+        return ConfigError(f"{where}{f':{line}' if line else ''}: cannot be filled in: {said}", hint=hint)
+
+    def check(self) -> None:
+        """See that every prompt can be read. Raises ConfigError, naming file and line."""
+        for name in NAMES:
+            try:
+                self._environment.get_template(f"{name}.md")
+            except (jinja2.TemplateError, UnicodeDecodeError) as error:
+                raise self._wrong(name, error, ()) from None
 
     def digest(self, name: str) -> str:
         """SHA-256 of the prompt's file, of the files it includes, and of how its answer is asked for, in hex."""
@@ -103,16 +121,17 @@ class PromptSet:
         wording += [hashlib.sha256(path.read_bytes()).hexdigest() for path in self._files(f"{name}.md")]
         return hashlib.sha256("".join(wording).encode()).hexdigest()
 
-    def _files(self, file: str) -> list[Path]:
+    def _files(self, file: str, above: tuple[str, ...] = ()) -> list[Path]:
         """Where `file` and the files it includes are."""
         path = next((path for folder in self.folders if (path := folder / file).is_file()), None)
         if path is None:
             return []
         try:
             included = meta.find_referenced_templates(self._environment.parse(path.read_text("utf-8")))
-        except jinja2.TemplateError:
-            return [path]  # told when it is rendered
-        return [path, *(inner for name in included if name and name != file for inner in self._files(name))]
+        except (jinja2.TemplateError, UnicodeDecodeError):
+            return [path]  # told when it is read
+        inner = (self._files(name, (*above, file)) for name in included if name and name not in (*above, file))
+        return [path, *itertools.chain.from_iterable(inner)]
 
     def _path(self, name: str) -> Path:
         return self._files(f"{name}.md")[0]

@@ -22,9 +22,11 @@ def read(text: str, names: Sequence[str]) -> dict[str, str]:
     if found is None:
         return labelled(text, names)
     values = {str(key).strip().lower(): value for key, value in found.items()}
-    texts = {name: " ".join(str(values.get(name.lower()) or "").split()) for name in names}
-    for name, value in texts.items():
-        if not value:
+    texts = {}
+    for name in names:
+        value = values.get(name.lower())
+        texts[name] = " ".join(value.split()) if isinstance(value, str) else ""
+        if not texts[name]:
             raise TeacherError(f'the answer has no text under "{name.lower()}"')
     return texts
 

@@ -43,7 +43,7 @@ class Result(Generic[T]):
             return {**to_row(self.text), **used, "status": "done"}
         asked = [to_row(message) for message in self.request.messages]
         return {"key": self.request.id, "status": "failed", "error": self.error, "messages": asked,
-                "answer": self.answer, **used}  # fmt: skip
+                "answer": self.answer, "answered": self.answered, **used}  # fmt: skip
 
 
 EXTRAS = ("status", "calls", "input_tokens", "output_tokens", "tries")
