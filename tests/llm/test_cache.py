@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from reasoningrec.errors import RunError
+from reasoningrec.errors import CacheError, RunError
 from reasoningrec.llm import cache as module
 from reasoningrec.llm import opening
 from reasoningrec.llm.cache import Bought, Cache, key_of, place
@@ -267,7 +267,7 @@ def test_looking_at_a_claim_takes_no_lock(path: Path, cache: Cache) -> None:
         cache._base.execute("PRAGMA busy_timeout=10")
         assert cache.claim("a") == "theirs"
         assert cache.claim(key) == "answered"
-        with pytest.raises(RunError, match="locked"):
+        with pytest.raises(CacheError, match="locked"):
             cache.claim("b")
         other._base.execute("ROLLBACK")
 
@@ -409,7 +409,7 @@ def test_a_full_disk_is_told_and_loses_nothing(path: Path, cache: Cache) -> None
     cache._base.execute(f"PRAGMA max_page_count={pages}")
     big = Answer("long " * 10_000, usage=Usage(1, 1, 1))
     for _ in range(3):
-        with pytest.raises(RunError, match="full") as error:
+        with pytest.raises(CacheError, match="full") as error:
             put(cache, 100, big)
         assert "Is the disk full" in error.value.hint
     cache._base.execute("PRAGMA max_page_count=100000")
@@ -425,7 +425,7 @@ def test_the_first_error_is_told_where_sqlite_has_rolled_back_itself(cache: Cach
             base.execute("ROLLBACK")
             raise sqlite3.OperationalError("database or disk is full")
 
-    with pytest.raises(RunError, match="disk is full"):
+    with pytest.raises(CacheError, match="disk is full"):
         fail()
     assert put(cache)
 
@@ -491,7 +491,7 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
             for number in range(1000):
                 kept.append(put(cache, number, Answer("long " * 400, usage=Usage(1, 1, 1))))
 
-        with pytest.raises(RunError) as error:
+        with pytest.raises(CacheError) as error:
             fill()
         assert "Is the disk full" in error.value.hint
         assert len(kept) > 20
@@ -502,7 +502,7 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
         assert put(cache, 5000)
         assert cache.prune(model="m") == len(kept) + 1
     (small_disk / "filler").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * 4096))
-    with pytest.raises(RunError), Cache(small_disk / "b.sqlite") as cache:
+    with pytest.raises((RunError, CacheError)), Cache(small_disk / "b.sqlite") as cache:
         cache.claim("a")
 
 
@@ -512,7 +512,7 @@ def test_a_holders_file_that_cannot_be_made_is_told(cache: Cache, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", no_locks)
-        with pytest.raises(RunError, match="No locks available") as error:
+        with pytest.raises(CacheError, match="No locks available") as error:
             cache.claim("a")
     assert "network drive" in error.value.hint
     assert cache.claim("a") == "ours"
