@@ -420,7 +420,7 @@ def test_ctrl_c_leaves_no_noise(server: Serving, tmp_path: Path) -> None:
     server.behave(latency=0.005)
     paths = [str(Path(__file__).parent), str(Path(endpoint.__file__).parents[2])]
     code = CTRL_C.format(paths=paths, cache=str(tmp_path / "c.sqlite"), url=server.url)
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code]
+    command = [sys.executable, "-W", "error", "-c", code]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
     done, asked = map(int, ended.stdout.split())
