@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import config, request, requests
+from asking import config, request, requests, wait_until
 
 from reasoningrec.config import BudgetConfig, ModelConfig, Price
 from reasoningrec.errors import TeacherError
@@ -380,8 +380,7 @@ def test_given_up_by_its_caller_it_ends_quietly(server: Serving, cache: Cache) -
     answers = made(cache, server.url).send(requests(1000))
     assert next(answers)
     answers.close()  # type: ignore[attr-defined]
-    time.sleep(0.05)
-    assert server.counts().in_flight == 0
+    wait_until(lambda: server.counts().in_flight == 0)
 
 
 def test_a_source_that_fails_ends_it_too(server: Serving, cache: Cache) -> None:

@@ -118,7 +118,7 @@ def test_many_requests_through_a_storm(server: Serving, path: Path) -> None:
     assert tally.sent == sum(counts.seen.values()) == MANY + tally.retried
     assert spending.cached == 0
     assert spending.usage == sum((reply.usage for reply in answered), Usage())
-    assert counts.in_flight == 0
+    wait_until(lambda: server.counts().in_flight == 0)
     assert 0 <= spending.usage.input_tokens - counts.input_tokens <= counts.uncounted * 1000
     assert 0 <= spending.usage.output_tokens - counts.output_tokens <= counts.uncounted * 100
     assert_sound(path, replies.values())
