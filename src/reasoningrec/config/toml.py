@@ -22,7 +22,7 @@ SECRET = re.compile(r"(?:^|[_-])(?:api[_-]?key|key|secret|password|authorization
 """Names of request fields that look as if they held a secret."""
 NO_SECRETS = ("prompt_cache_key",)
 """Names of fields that only look so."""
-OWN_FIELDS = ("messages", "model", "stream", "n", "response_format")
+OWN_FIELDS = ("endpoint", "messages", "model", "stream", "n", "response_format")
 """Fields of a request that are ours to set."""
 
 
