@@ -129,7 +129,7 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quant
         TeacherError: they cannot be fetched, or do not fit into the device's memory.
     """
     try:
-        with _quiet(), torch.random.fork_rng(devices=()):
+        with quiet(), torch.random.fork_rng(devices=()):
             model, report = _LOADER.from_pretrained(
                 checkpoint.source,
                 config=checkpoint.shape,
@@ -168,7 +168,7 @@ def _find(source: str, folder: Path | None, field: str) -> Checkpoint:
         raise ConfigError(f"{where}: holds no *.safetensors", hint=hint)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **_options(revision))
-    except CAUSES as error:
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception
         raise _unusable(where, "its tokenizer cannot be read", error, local=folder is not None) from None
     digest = digest_of(folder) if folder else _digest_on_hub(source, revision)
     return Checkpoint(place, folder.name if folder else source, revision, digest, shape, tokenizer, field)
@@ -229,7 +229,7 @@ def _sample(file: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the bars and reports of transformers: the screen is ours. Puts back what was set."""
     bars, level = _SCREEN.is_progress_bar_enabled(), _SCREEN.get_verbosity()
     _SCREEN.disable_progress_bar()

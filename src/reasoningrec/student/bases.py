@@ -192,7 +192,7 @@ def load(folder: Path, base: str = "") -> Student:
 
     Raises:
         RunError: the folder holds no whole student, or one of another format, tokenizer, prompt, chat template or base
-            than its card names.
+            than its card names, or one whose base was a folder and `base` does not say where it is.
         ConfigError: there is no such base.
         StudentError: it cannot be fetched.
     """
@@ -201,8 +201,8 @@ def load(folder: Path, base: str = "") -> Student:
     if card.prompt != prompt_digest(config):
         raise RunError(f"{folder}: the student was trained with another version of the prompt {PROMPT}.md", hint=AGAIN)
     whole = card.base == NANO or not config.lora_rank
+    tokenizer = _read_tokenizer(folder)
     try:
-        tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         model = _read_model(folder) if whole else None
         rows = json.loads((folder / TEXTS).read_text("utf-8"))
         texts = tuple(Wording(label, tuple(cites), tuple(tokens)) for label, cites, tokens in rows)
@@ -210,7 +210,7 @@ def load(folder: Path, base: str = "") -> Student:
         raise _damaged(folder, error) from None
     _check_tokenizer(folder, tokenizer, card)
     if model is None:
-        model = _read_adapted(folder, base or card.base, card, config)
+        model = _read_adapted(folder, base, card, config)
     elif card.base != NANO:
         model = head.settle(lora.placed(model))
     spare = model.get_input_embeddings().num_embeddings - len(tokenizer)
@@ -272,6 +272,13 @@ def _read_card(folder: Path) -> Card:
     return card
 
 
+def _read_tokenizer(folder: Path) -> Any:
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception
+        raise _damaged(folder, error) from None
+
+
 def _check_tokenizer(folder: Path, tokenizer: Any, card: Card) -> None:
     if tokenizer_digest(tokenizer) != card.tokenizer:
         raise RunError(f"{folder}: tokenizer.json is not the one the student was trained with", hint=AGAIN)
@@ -295,9 +302,14 @@ def _read_model(folder: Path) -> Any:
 
 
 def _read_adapted(folder: Path, base: str, card: Card, config: TrainConfig) -> Any:
-    found = find(base)
+    if not base and not card.revision:
+        hint = "Open it with the base's folder, as the run's configuration names it."
+        raise RunError(f"{folder}: its base, {card.base}, was a folder, which it does not know the way to", hint=hint)
+    found = find(base or card.base)
     if checkpoint.digest_of_weights(found) != card.weights:
-        raise RunError(f"{folder}: {base} is not the base the student was trained on: its weights differ", hint=AGAIN)
+        raise RunError(
+            f"{folder}: {found.name} is not the base the student was trained on: its weights differ", hint=AGAIN
+        )
     model = _grown(found, config, seed=0)
     try:
         lora.read(model, folder)

@@ -2,7 +2,8 @@
 
 A text stands after "Why:" and has two lines, the reasons and, after "Taste:", the taste. An id is several tokens, and
 one token may hold part of an id and more. So the rule is on signs: a bracket opens only where some line may be cited;
-as long as it is open, the text stays the beginning of such an id; no token has more than one bracket.
+as long as it is open, the text stays the beginning of such an id; and a token with more than one bracket is written
+only where it is one whole citation, as some vocabularies have them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class May(NamedTuple):
 
 def advance(place: Place, piece: str, may: May) -> Place | None:
     """Where a text at `place` stands after `piece`; None where `piece` may not be written."""
-    if piece.count("[") + piece.count("]") > 1 or "\r" in piece:
+    if "".join(sign for sign in piece if sign in "[]") not in ("", "[", "]", "[]") or "\r" in piece:
         return None
     at: Place | None = place
     for sign in piece:

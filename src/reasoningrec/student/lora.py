@@ -49,7 +49,9 @@ def grow(found: Checkpoint, config: TrainConfig, seed: int) -> Any:
             weight.data = weight.data.float()
             weight.requires_grad_(True)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # Its name before and after transformers 5.20 or so.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     return head.settle(model).eval()
 
 
@@ -95,6 +97,29 @@ def read(model: Any, folder: Path) -> None:
             if weight.shape != weights[name].shape:
                 raise ValueError(f"{name} has shape {tuple(weights[name].shape)}, not {tuple(weight.shape)}")
             weight.copy_(weights[name])
+
+
+def merged(found: Checkpoint, config: TrainConfig, model: Any) -> Any:
+    """A model of plain transformers: the base with the adapter of `model` added to its weights.
+
+    They are added in float32, then kept in the precision that the base was used in (bfloat16 where that was "4bit").
+    Raises as `checkpoint.load` does.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    whole = checkpoint.load(found, torch.device("cpu"), torch.float32)
+    fresh = _adapted(whole, found, config, seed=0)
+    named = _weights(fresh)
+    with torch.no_grad():
+        for name, weight in _weights(model).items():
+            named[name].copy_(weight)
+    for name, layer in [(name, one) for name, one in fresh.named_modules() if isinstance(one, BaseTunerLayer)]:
+        layer.merge(safe_merge=True)
+        parent, _, last = name.rpartition(".")
+        setattr(fresh.get_submodule(parent), last, layer.get_base_layer())
+    del fresh.peft_config
+    fresh._hf_peft_config_loaded = False
+    return fresh.to(torch.float32 if config.precision == "float32" else torch.bfloat16)
 
 
 def _weights(model: Any) -> dict[str, torch.Tensor]:

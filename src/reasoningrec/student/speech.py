@@ -93,6 +93,10 @@ class Speech:
             raise StudentError(f"the tokenizer writes {self.said(True)!r} in another way after {asked[-40:]!r}")
         return tuple(before)
 
+    def shown(self, asked: str) -> str:
+        """A prompt as text, control tokens and all."""
+        return self._spoken(self.prompt(asked))
+
     def after(self, before: str, text: str) -> tuple[int, ...]:
         """Tokens of `text` where it follows `before`. Raises StudentError where a token reaches over the seam."""
         first, whole = self._plain(before), self._plain(before + text)

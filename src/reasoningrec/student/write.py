@@ -142,11 +142,14 @@ def stream(
     for _, token in steps(student.model, opened, manners, choice, room_for(student, opened, limits)):
         tokens.append(token)
         text = student.tokenizer.text([one for one in tokens if one != student.tokenizer.end])
-        # A sign of several bytes comes when it is whole.
-        if not text.endswith("\ufffd") and len(text) > len(shown):
-            yield text[len(shown) :]
-            shown = text
-    return _draft(case, decision, tokens, student)
+        whole = text.rstrip("\ufffd")  # a sign of several bytes comes when it is whole
+        if len(whole) > len(shown):
+            yield whole[len(shown) :]
+            shown = whole
+    draft = _draft(case, decision, tokens, student)
+    if rest := draft.raw.removeprefix(WHY)[len(shown) :]:
+        yield rest
+    return draft
 
 
 def room_for(student: Student, prompts: Sequence[Sequence[int]], limits: WriteLimits) -> int:
