@@ -25,9 +25,10 @@ from reasoningrec.student.bases import Student
 from reasoningrec.student.deliberate import deliberate
 from reasoningrec.student.encode import encode_prompt
 from reasoningrec.student.export import Origin, export
+from reasoningrec.student.form import CUE, TASTE, WHY
 from reasoningrec.student.score import probabilities, score
 from reasoningrec.student.shorthand import CITATION
-from reasoningrec.student.speech import CUE, TASTE, WHY, Speech
+from reasoningrec.student.speech import Speech
 from reasoningrec.student.steps import balanced, plan
 from reasoningrec.student.train import TrainingResult, TrainingRun, train
 from reasoningrec.student.write import WriteLimits, write

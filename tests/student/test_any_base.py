@@ -18,9 +18,9 @@ from reasoningrec.config import TrainConfig
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import DECISIONS, encode_prompt
 from reasoningrec.student.export import Origin, export
+from reasoningrec.student.form import PLAN, TASTE, WHY
 from reasoningrec.student.score import score
 from reasoningrec.student.shorthand import CITATION
-from reasoningrec.student.speech import PLAN, TASTE, WHY
 from reasoningrec.student.train import TrainingResult, TrainingRun, train
 from reasoningrec.student.write import WriteLimits, stream, write
 from speakers import FURTHER, SPEAKERS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasoningrec.student.cites import BETWEEN, LAST, OVER, REASONS, May, Pieces, Place, advance
+from reasoningrec.student.cites import BETWEEN, LAST, OVER, REASONS, May, Pieces, Place, advance, is_free
 from reasoningrec.student.shorthand import CITATION
 
 IDS = frozenset(("T", "H1", "H12", "C3"))
@@ -68,7 +68,7 @@ def test_whatever_is_drawn_cites_only_what_may_be_cited(draws: list[int], ids: s
     pieces, place, left, text = Pieces(PIECES), Place(), set(ids), ""
     for draw in draws:
         may = May(frozenset(left), end_line=False)
-        allowed = sorted(pieces.allowed(place, may))
+        allowed = sorted({*pieces.allowed(place, may), *(pieces.plain if is_free(place) else ())})
         assert allowed == [n for n, piece in enumerate(PIECES) if piece and advance(place, piece, may) is not None]
         if not allowed:
             break

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from reasoningrec.student.speech import TASTE
+from reasoningrec.student.form import TASTE
 
 REASONS, BETWEEN, LAST, OVER = range(4)
 """The line of the reasons; the head of the second line, begun; the second line; after it."""
@@ -106,13 +106,16 @@ class Pieces:
         return found
 
     def allowed(self, place: Place, may: May) -> Iterator[int]:
-        """Tokens that may be written at `place`."""
-        if place.begun is None and place.line in (REASONS, LAST):
-            yield from self.plain
-            candidates: Sequence[int] = self.watched
-        else:
+        """Tokens that may be written at `place`, but for the plain ones, which `is_free` tells."""
+        candidates: Sequence[int] = self.watched
+        if not is_free(place):
             candidates = [token for sign in _next_signs(place, may) for token in self.by_sign.get(sign, ())]
         yield from (token for token in candidates if advance(place, self.all[token], may) is not None)
+
+
+def is_free(place: Place) -> bool:
+    """Whether any words may be written at `place`."""
+    return place.begun is None and place.line in (REASONS, LAST)
 
 
 def _next_signs(place: Place, may: May) -> set[str]:

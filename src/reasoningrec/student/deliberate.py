@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from reasoningrec.records import Case
 from reasoningrec.student.bases import Student
-from reasoningrec.student.cites import Pieces
 from reasoningrec.student.encode import Prompt, encode_prompt, parse_reasons
+from reasoningrec.student.form import CUE, TASTE, WHY
 from reasoningrec.student.score import Done, batches, probabilities
 from reasoningrec.student.shorthand import CITATION
 from reasoningrec.student.speak import Manners, Wanted, write_on
-from reasoningrec.student.speech import CUE, TASTE, WHY, Speech
-from reasoningrec.student.write import Choice, Draft, WriteLimits, room_for
+from reasoningrec.student.speech import Speech
+from reasoningrec.student.write import Choice, Draft, WriteLimits, masks_of, room_for
 
 
 def deliberate(
@@ -37,12 +37,12 @@ def deliberate(
     """
     speech: Speech = student.tokenizer
     prompts = [encode_prompt(case, speech, student.config.max_tokens) for case in cases]
-    pieces = Pieces(speech.pieces)
+    masks = masks_of(student)
     found: dict[int, str] = {}
     for batch in batches([len(prompt.tokens) for prompt in prompts], limits.batch_tokens):
         opened = [prompts[n].tokens for n in batch]
         wanted = [_any_of(prompts[n], limits.max_reasons) for n in batch]
-        manners = Manners(pieces, speech.end, wanted, end_line=True)
+        manners = Manners(masks, wanted, end_line=True)
         choice = Choice(limits.temperature, [f"{cases[n].query.id}/{attempt}" for n in batch])
         written = write_on(student.model, opened, manners, choice, room_for(student, opened, limits))
         texts = (speech.text([token for token in tokens if token != speech.end]) for tokens in written)

@@ -23,9 +23,10 @@ from typing import Final, NamedTuple, Protocol
 from reasoningrec import prompts
 from reasoningrec.errors import StudentError
 from reasoningrec.records import Case, Fact, Rationale
+from reasoningrec.student.form import CUE, DECISIONS, PLAN, TASTE, WHY
 from reasoningrec.student.phrasing import Wording, kinds
 from reasoningrec.student.shorthand import CITATION, Shorthand, leanings
-from reasoningrec.student.speech import CUE, DECISIONS, PLAN, TASTE, WHY, Speech
+from reasoningrec.student.speech import Speech
 
 PROMPT: Final = "recommend"
 REASONS_FIRST: Final = "reason-first"

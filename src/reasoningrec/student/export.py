@@ -16,7 +16,8 @@ from reasoningrec.errors import InputError
 from reasoningrec.llm.checkpoint import quiet
 from reasoningrec.student import bases, head, lora
 from reasoningrec.student.bases import Student
-from reasoningrec.student.speech import CUE, SAMPLE, WHY, Speech
+from reasoningrec.student.form import CUE, WHY
+from reasoningrec.student.speech import SAMPLE, Speech
 
 README: Final = "README.md"
 

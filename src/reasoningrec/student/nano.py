@@ -16,8 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from reasoningrec.config import TrainConfig
 from reasoningrec.student.encode import CITATIONS
+from reasoningrec.student.form import DECISIONS
 from reasoningrec.student.shorthand import SLOTS
-from reasoningrec.student.speech import DECISIONS
 
 END: Final = "<|end|>"
 PAD: Final = "<|pad|>"

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import torch
 from transformers import DynamicCache
 
-from reasoningrec.student.cites import LAST, OVER, May, Pieces, Place, advance
+from reasoningrec.student.cites import LAST, OVER, May, Pieces, Place, advance, is_free
 
 BARRED: Final = float("-inf")
 Choose: TypeAlias = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
@@ -21,29 +21,50 @@ Wanted: TypeAlias = Callable[[Sequence[str]], frozenset[str]]
 """Given the ids cited so far, those that may be cited next."""
 
 
+class Masks:
+    """Which tokens may be written at a place, kept for the next time."""
+
+    def __init__(self, pieces: Pieces, end: int, width: int) -> None:
+        """`end` is the token that ends a text, `width` the number of logits: some may belong to no token."""
+        self.pieces, self.end = pieces, end
+        self._plain_V = torch.zeros(width, dtype=torch.bool)
+        self._plain_V[list(pieces.plain)] = True
+        self._known: dict[tuple[Place, May], torch.Tensor] = {}
+
+    def at(self, place: Place, may: May) -> torch.Tensor:
+        """allowed_V at `place`."""
+        key = (Place(place.line, place.begun, place.head), may)  # what was cited last changes nothing
+        if key not in self._known:
+            mask_V = self._plain_V.clone() if is_free(place) else torch.zeros_like(self._plain_V)
+            mask_V[list(self.pieces.allowed(place, may))] = True
+            # A vocabulary that cannot spell the form ends the text: it will not pass as one.
+            mask_V[self.end] = (place.line == LAST and place.begun is None) or not mask_V.any()
+            self._known[key] = mask_V
+        return self._known[key]
+
+
 class Manners:
     """What each row of a batch may write next."""
 
-    def __init__(self, pieces: Pieces, end: int, wanted: Sequence[Wanted], *, end_line: bool) -> None:
-        """See `cites`; `end` is the token that ends a text, `wanted` says what each row may cite next."""
-        self._pieces, self._end, self._wanted, self._end_line = pieces, end, wanted, end_line
+    def __init__(self, masks: Masks, wanted: Sequence[Wanted], *, end_line: bool) -> None:
+        """See `cites`; `wanted` says what each row may cite next."""
+        self._masks, self._wanted, self._end_line = masks, wanted, end_line
         self._places = [Place() for _ in wanted]
         self._cited: list[list[str]] = [[] for _ in wanted]
         self._over = [False] * len(wanted)
-        self._known: dict[tuple[Place, May], torch.Tensor] = {}
 
     def apply(self, logits_BV: torch.Tensor, alive: Sequence[int]) -> torch.Tensor:
         """`logits_BV` of the rows `alive` with all they may not write barred."""
-        allowed_BV = torch.stack([self._mask(row, logits_BV.shape[-1]) for row in alive])
+        allowed_BV = torch.stack([self._masks.at(self._places[row], self._may(row)) for row in alive])
         return logits_BV.masked_fill(~allowed_BV.to(logits_BV.device), BARRED)
 
     def note(self, row: int, token: int) -> None:
         """Row `row` has written `token`."""
-        if token == self._end:
+        if token == self._masks.end:
             self._over[row] = True
             return
         before = self._places[row]
-        after = advance(before, self._pieces.all[token], self._may(row))
+        after = advance(before, self._masks.pieces.all[token], self._may(row))
         assert after is not None
         if after.begun is None and (before.begun is not None or after.cited != before.cited):
             self._cited[row].append(after.cited)
@@ -56,18 +77,6 @@ class Manners:
 
     def _may(self, row: int) -> May:
         return May(self._wanted[row](self._cited[row]), self._end_line)
-
-    def _mask(self, row: int, width: int) -> torch.Tensor:
-        place, may = self._places[row], self._may(row)
-        # What was cited last does not change what may come next.
-        key = (Place(place.line, place.begun, place.head), may)
-        if key not in self._known:
-            mask_V = torch.zeros(width, dtype=torch.bool)
-            mask_V[list(self._pieces.allowed(place, may))] = True
-            # A vocabulary that cannot spell the form ends the text: it will not pass as one.
-            mask_V[self._end] = (place.line == LAST and place.begun is None) or not mask_V.any()
-            self._known[key] = mask_V
-        return self._known[key]
 
 
 def write_on(

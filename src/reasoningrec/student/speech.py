@@ -18,13 +18,9 @@ from typing import Any, Final
 from reasoningrec.errors import ConfigError, StudentError
 from reasoningrec.llm.forms import is_tag
 from reasoningrec.llm.templates import Template
+from reasoningrec.student.cites import Pieces
+from reasoningrec.student.form import CUE, DECISIONS, PLAN, TASTE, WHY
 
-CUE: Final = "\nPrediction:"
-DECISIONS: Final = (" No", " Yes")
-"""Indexed by the label."""
-PLAN: Final = "\nCites:"
-WHY: Final = "\nWhy:"
-TASTE: Final = "\nTaste:"
 FORMS: Final = (DECISIONS, ("No", "Yes"))
 """How the decisions may stand after "Prediction:"; the first that a tokenizer has single tokens for is taken."""
 SAMPLE: Final = 'Will this person like [T]?\n[H1] "Mug": liked\n[T] "Lamp"\nFor: [H1]\nAgainst: nothing'
@@ -113,14 +109,14 @@ class Speech:
         return whole[len(self._spoken(first)) :]
 
     @cached_property
-    def pieces(self) -> tuple[str, ...]:
+    def pieces(self) -> Pieces:
         """What each token of the vocabulary adds to a text; "" for control tokens, which add nothing."""
         before = self._plain(CUE[1:])[-1]
         head = self._spoken([before])
         pairs = [[before, token] for token in range(len(self.tokenizer))]
         texts = self.tokenizer.backend_tokenizer.decode_batch(pairs, skip_special_tokens=False)
         silent = self._control
-        return tuple("" if token in silent else text[len(head) :] for token, text in enumerate(texts))
+        return Pieces(["" if token in silent else text[len(head) :] for token, text in enumerate(texts)])
 
     @property
     def _control(self) -> frozenset[int]:

@@ -22,7 +22,6 @@ from transformers import DynamicCache
 from reasoningrec.llm.offline import Plan, plan
 from reasoningrec.records import Case
 from reasoningrec.student.bases import Student
-from reasoningrec.student.cites import Pieces
 from reasoningrec.student.encode import (
     CITATIONS,
     CitationPlan,
@@ -32,11 +31,12 @@ from reasoningrec.student.encode import (
     parse_reasons,
     plan_text,
 )
+from reasoningrec.student.form import DECISIONS, WHY
 from reasoningrec.student.phrasing import Phrasing
 from reasoningrec.student.score import Done, batches, pad
 from reasoningrec.student.shorthand import AHEAD, BAD, BEHIND, CITATION, GOOD, SLOTS, Shorthand
-from reasoningrec.student.speak import Manners, Wanted, steps, write_on
-from reasoningrec.student.speech import DECISIONS, WHY, Speech
+from reasoningrec.student.speak import Manners, Masks, Wanted, steps, write_on
+from reasoningrec.student.speech import Speech
 
 BARRED: Final = float("-inf")
 NAMES: Final = frozenset((*GOOD, *BAD))
@@ -106,8 +106,8 @@ def write(
         chosen = [plans[n] for n in batch]
         choice = Choice(limits.temperature, [f"{cases[n].query.id}/{attempt}" for n in batch])
         prompts = [opened[n] for n in batch]
-        if isinstance(vocabulary, Pieces):
-            manners = _manners(student, vocabulary, chosen)
+        if isinstance(vocabulary, Masks):
+            manners = _manners(vocabulary, chosen)
             written = write_on(student.model, prompts, manners, choice, room_for(student, prompts, limits))
         else:
             phrasing = Phrasing(student.texts, vocabulary.cites) if student.texts else None
@@ -135,7 +135,7 @@ def stream(
         yield draft.raw.removeprefix(WHY)
         return draft
     opened, plans = _opened(student, [case], [decision], limits)
-    manners = _manners(student, Pieces(student.tokenizer.pieces), plans)
+    manners = _manners(masks_of(student), plans)
     choice = Choice(limits.temperature, [f"{case.query.id}/{attempt}"])
     tokens: list[int] = []
     shown = ""
@@ -176,16 +176,22 @@ def _opened(
     return opened, plans
 
 
-def _vocabulary(student: Student) -> _Vocabulary | Pieces:
+def masks_of(student: Student) -> Masks:
+    """What a student that speaks (see `speech`) may write."""
+    width = student.model.get_output_embeddings().weight.shape[0]
+    return Masks(student.tokenizer.pieces, student.tokenizer.end, width)
+
+
+def _vocabulary(student: Student) -> _Vocabulary | Masks:
     speaks = isinstance(student.tokenizer, Speech)
-    return Pieces(student.tokenizer.pieces) if speaks else _Vocabulary.of(student.tokenizer)
+    return masks_of(student) if speaks else _Vocabulary.of(student.tokenizer)
 
 
-def _manners(student: Student, pieces: Pieces, plans: Sequence[CitationPlan]) -> Manners:
+def _manners(masks: Masks, plans: Sequence[CitationPlan]) -> Manners:
     def next_of(plan: CitationPlan) -> Wanted:
         return lambda cited: frozenset(plan.ids[len(cited) :][:1])
 
-    return Manners(pieces, student.tokenizer.end, [next_of(one) for one in plans], end_line=False)
+    return Manners(masks, [next_of(one) for one in plans], end_line=False)
 
 
 def _plan(case: Case, prompt: Prompt, decision: bool, most: int) -> CitationPlan:
