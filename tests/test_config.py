@@ -218,7 +218,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (DEMO + "[evidence]\nneighbours = 1\n", "evidence.neighbours: Input should be a valid boolean (got 1)"),
         (DEMO + "[train]\nlearning_rate = 1\n", "train.learning_rate: Input should be less than 1 (got 1)"),
         (DEMO + "[train]\nlearning_rate = nan\n", "train.learning_rate: Input should be a finite number (got nan)"),
-        (DEMO + "[train]\nbase = 'llama'\n", "train.base: Input should be 'nano' (got 'llama')"),
+        (DEMO + "[train]\nbase = ''\n", "train.base: String should have at least 1 character (got '')"),
         (DEMO + "[evaluate]\nlevel = 0.5\n", "evaluate.level: Input should be greater than 0.5 (got 0.5)"),
         (DEMO + "users = 59\n", "data.users: Input should be greater than or equal to 60 (got 59)"),
         (DEMO + "seed = -1\n", "data.seed: Input should be greater than or equal to 0 (got -1)"),

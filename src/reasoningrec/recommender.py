@@ -17,7 +17,7 @@ from reasoningrec.data.split import reactions
 from reasoningrec.data.texts import text_key
 from reasoningrec.data.timeline import Ints
 from reasoningrec.errors import InputError, NotInRunError
-from reasoningrec.pipeline.explain import explain
+from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.learn import student_answers
 from reasoningrec.pipeline.line import check_finished
@@ -26,7 +26,7 @@ from reasoningrec.ranking.retrieve import unseen
 from reasoningrec.records import Case, Query, Recommendation
 from reasoningrec.runs import Run
 from reasoningrec.student.bases import Student
-from reasoningrec.student.score import score, use_threads
+from reasoningrec.student.score import use_threads
 
 SHORTLIST: Final = 40
 """Candidates that the student scores: those the evidence alone puts first."""
@@ -42,7 +42,7 @@ class Recommender:
         """Use `Recommender.open`."""
         self.config = space.config
         self._space, self._fused = space, space.fused
-        self._student = Student.open(space.folder / "train")
+        self._student = Student.open(space.folder / "train", space.config.train.base)
         use_threads(self.config.threads)
 
     @classmethod
@@ -103,19 +103,17 @@ class Recommender:
 
     def _answer(self, shown: Sequence[Case], numbers: pl.DataFrame, top: int) -> list[Recommendation]:
         """Score all, explain the `top` only."""
-        student, fused = self._probabilities(shown, numbers)
-        order = np.argsort(-fused, kind="stable")[:top]
-        return self._explained([shown[place] for place in order], student[order], fused[order])
-
-    def _probabilities(self, shown: Sequence[Case], numbers: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        answers = score(self._student, shown, self.config.predict.batch_tokens)
+        said = answer(self._student, shown, self.config)
         ids = [case.query.id for case in shown]
-        student = student_answers(ids, dict(zip(ids, answers, strict=True)))
-        return student, self._fused(numbers, student)
+        student = student_answers(ids, {id: one.p for id, one in zip(ids, said, strict=True)})
+        fused = self._fused(numbers, student)
+        order = np.argsort(-fused, kind="stable")[:top]
+        best = [shown[place] for place in order]
+        return self._explained(best, [said[place] for place in order], fused[order])
 
-    def _explained(self, shown: Sequence[Case], student: np.ndarray, fused: np.ndarray) -> list[Recommendation]:
+    def _explained(self, shown: Sequence[Case], said: Sequence[Answer], fused: np.ndarray) -> list[Recommendation]:
         decisions = [bool(p >= self.threshold) for p in fused]
-        texts = explain(self._student, shown, decisions, self.config)
+        texts = explain(self._student, shown, decisions, self.config, said)
         return [
             Recommendation(
                 user=case.query.user,
@@ -123,12 +121,12 @@ class Recommender:
                 title=case.target.title,
                 prediction="Yes" if decision else "No",
                 probability=float(p),
-                student_probability=None if np.isnan(own) else float(own),
+                student_probability=own.p,
                 explanation=text.why,
                 citations=text.citations,
                 evidence={fact.id: fact.text for fact in case.evidence.facts},
             )
-            for case, decision, text, own, p in zip(shown, decisions, texts, student, fused, strict=True)
+            for case, decision, text, own, p in zip(shown, decisions, texts, said, fused, strict=True)
         ]
 
     def _user(self, user: str) -> int:

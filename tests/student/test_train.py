@@ -19,7 +19,8 @@ from reasoningrec.errors import RunError, StudentError
 from reasoningrec.student import bases
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TokenRow
-from reasoningrec.student.train import LOG, SLACK, TrainingResult, TrainingRun, losses, plan_epoch, schedule, train
+from reasoningrec.student.steps import losses, plan_epoch, schedule
+from reasoningrec.student.train import LOG, SLACK, TrainingResult, TrainingRun, train
 
 CHILD = """
 import importlib.util, sys

@@ -79,7 +79,7 @@ def test_cached_decoding_is_plain_decoding(trained: TrainingResult) -> None:
         def note(self, row: int, token: int) -> None:
             pass
 
-    likeliest = module._Choice(0.0, [""] * len(prompts))
+    likeliest = module.Choice(0.0, [""] * len(prompts))
     found = module._decode(trained.student.model, prompts, Free(), likeliest, 25)  # type: ignore[arg-type]
     assert found == [reference(trained.student, list(prompt), 25) for prompt in prompts]
 

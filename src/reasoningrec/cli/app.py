@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from reasoningrec import __version__
-from reasoningrec.cli import ask, batch, cache, data, runs, texts
+from reasoningrec.cli import ask, batch, cache, data, runs, student, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
 FAILED, INTERRUPTED = 3, 130
@@ -47,6 +47,7 @@ app.command("run", rich_help_panel=START)(runs.run)
 app.command("status", rich_help_panel=START)(runs.status)
 app.command("recommend", rich_help_panel=ASK)(ask.recommend)
 app.command("explain", rich_help_panel=ASK)(ask.explain)
+app.add_typer(student.app, name="student", rich_help_panel=ASK)
 app.add_typer(cache.app, name="cache", rich_help_panel=MODELS)
 app.add_typer(batch.app, name="batch", rich_help_panel=MODELS)
 app.add_typer(texts.app, name="texts", rich_help_panel=MODELS)
@@ -96,6 +97,6 @@ def _stop(message: str, code: int) -> None:
 
 def _extra_of(error: ModuleNotFoundError) -> MissingExtraError | None:
     """The error to show for a package of an extra that is not installed; None for anything else."""
-    if error.name in ("torch", "transformers", "tokenizers", "safetensors"):
+    if error.name in ("torch", "transformers", "tokenizers", "safetensors", "peft"):
         return MissingExtraError(f"this needs the package {error.name}", hint="pip install 'reasoningrec[student]'")
     return None

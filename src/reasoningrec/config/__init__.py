@@ -1,6 +1,7 @@
 """One run's configuration: the sections, and how a TOML file becomes one of them."""
 
 from reasoningrec.config.sections import (
+    NANO,
     BudgetConfig,
     Columns,
     Config,
@@ -25,6 +26,7 @@ from reasoningrec.config.sections import (
 from reasoningrec.config.toml import parse, read
 
 __all__ = [
+    "NANO",
     "BudgetConfig",
     "Columns",
     "Config",

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NANO: Final = "nano"
+"""The student that is made from scratch."""
 Protocol = Literal["honest", "strict", "paper"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -215,16 +217,36 @@ class VerifyConfig(Section):
 class TrainConfig(Section):
     """The student."""
 
-    base: Literal["nano"] = "nano"
+    base: Annotated[str, Field(min_length=1)] = NANO
+    """What it grows from: "nano" (a small Llama from scratch), or a folder or hub id that transformers can load."""
     hidden: Annotated[int, Field(ge=16, le=2048)] = 128
+    """nano only, like the next three."""
     layers: Annotated[int, Field(ge=1, le=48)] = 4
     heads: Annotated[int, Field(ge=1, le=32)] = 4
     vocabulary: Annotated[int, Field(ge=600, le=65536)] = 4096
+    lora_rank: Annotated[int, Field(ge=0, le=1024)] = 8
+    """Of the adapter (LoRA: Hu et al., 2022); 0 = train all weights. nano is always trained whole."""
+    lora_alpha: Count = 16
+    """What the adapter adds is scaled by alpha / rank."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    lora_targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("q_proj", "v_proj")
+    """Names of the linear maps that get an adapter."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead (Kalajdzievski, 2023)."""
+    dora: bool = False
+    """Part weights into size and direction (DoRA: Liu et al., 2024)."""
+    precision: Literal["float32", "bfloat16", "4bit"] = "float32"
+    """Of frozen weights, and of the arithmetic in training; trained weights are kept in float32. "4bit" (QLoRA:
+    Dettmers et al., 2023) needs CUDA and bitsandbytes."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, about a third more time."""
     max_tokens: Annotated[int, Field(ge=64, le=8192)] = 320
     """Prompt and completion together; history and descriptions are shortened to fit, never the target or label."""
     epochs: Count = 6
     batch_tokens: Annotated[int, Field(ge=64)] = 2048
-    """Tokens in a batch, padding included."""
+    """Tokens computed at once, padding included."""
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
+    """A step learns from so many times `batch_tokens`, in parts that are computed one after the other."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.05
     warmup: Share = 0.1
@@ -232,6 +254,10 @@ class TrainConfig(Section):
     decision_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the decision token's loss beside the mean loss over the text's tokens."""
     text_weight: Annotated[float, Field(ge=0)] = 1.0
+    order: Literal["label-first", "reason-first", "decision-only"] = "label-first"
+    """What the student learns to say: the decision and then why; why and then the decision; or the decision alone."""
+    shots: CountOrOff = 0
+    """Rows to learn from, as many of each label, those with a rationale first; 0 = all. The paper: 64, 128, 256."""
     patience: CountOrOff = 2
     """Epochs without a better valid AUC before training stops; 0 = never."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
@@ -241,6 +267,8 @@ class TrainConfig(Section):
 class PredictConfig(Section):
     """Scores, the fused decision and its explanation."""
 
+    mode: Literal["predict-first", "reason-first", "predict-only"] = "predict-first"
+    """The student decides and then says why (the paper); says why and decides after it; or only decides."""
     batch_tokens: Annotated[int, Field(ge=64)] = 16384
     explain: CountOrOff = 0
     """Test queries to explain, in id order; 0 = all."""

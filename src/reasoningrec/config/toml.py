@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from reasoningrec.config.sections import Config, ModelConfig
+from reasoningrec.config.sections import NANO, Config, ModelConfig
 from reasoningrec.errors import ConfigError
 from reasoningrec.prompts import SETS
 
@@ -24,6 +24,12 @@ NO_SECRETS = ("prompt_cache_key",)
 """Names of fields that only look so."""
 OWN_FIELDS = ("endpoint", "messages", "model", "stream", "n", "response_format")
 """Fields of a request that are ours to set."""
+MODES = {
+    "label-first": ("predict-first", "predict-only"),
+    "reason-first": ("reason-first",),
+    "decision-only": ("predict-only",),
+}
+"""How a student can be asked, by what it learned to say."""
 
 
 def read(path: Path, **overrides: object) -> Config:
@@ -62,7 +68,7 @@ def parse(raw: dict[str, Any], path: Path) -> Config:
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, detail) for detail in error.errors())) from None
     config = _placed(config, path)
-    for check in (_check_data, _check_models, _check_texts):
+    for check in (_check_data, _check_models, _check_texts, _check_student):
         check(config, path)
     return config
 
@@ -75,9 +81,11 @@ def _placed(config: Config, path: Path) -> Config:
         keys.append("prompts")
     texts = {key: _place(getattr(config.texts, key), f"texts.{key}", path) for key in keys}
     models = {name: _found_beside(getattr(config, name), path) for name in ("teacher", "judge")}
+    base = config.train.base if config.train.base == NANO else _beside(config.train.base, path)
     return config.model_copy(
         update={
             **models,
+            "train": config.train.model_copy(update={"base": base}),
             "data": config.data.model_copy(update=data),
             "texts": config.texts.model_copy(update=texts),
             "cache": _place(config.cache, "cache", path),
@@ -87,10 +95,14 @@ def _placed(config: Config, path: Path) -> Config:
 
 def _found_beside(model: ModelConfig, path: Path) -> ModelConfig:
     """With whole paths: of the tokenizer, and of a model that is a folder beside the configuration."""
-    folder, tokenizer = path.parent / model.model, _place(model.tokenizer, "tokenizer", path)
-    beside = not model.endpoint and model.model and folder.is_dir()
-    name = str(folder.resolve()) if beside else model.model
-    return model.model_copy(update={"model": name, "tokenizer": tokenizer})
+    name = model.model if model.endpoint or not model.model else _beside(model.model, path)
+    return model.model_copy(update={"model": name, "tokenizer": _place(model.tokenizer, "tokenizer", path)})
+
+
+def _beside(model: str, path: Path) -> str:
+    """The whole path of a model that is a folder beside the configuration; any other name as it is."""
+    folder = path.parent / model
+    return str(folder.resolve()) if folder.is_dir() else model
 
 
 def _check_data(config: Config, path: Path) -> None:
@@ -108,8 +120,22 @@ def _check_data(config: Config, path: Path) -> None:
         raise ConfigError(f"{path}: data.scale: the first number must be below the second")
     if not data.scale[0] <= data.like_above < data.scale[1]:
         raise ConfigError(f"{path}: data.like_above: {data.like_above} leaves no rating of the scale on one side")
-    if config.train.hidden % config.train.heads or (config.train.hidden // config.train.heads) % 2:
-        raise ConfigError(f"{path}: train.hidden: must be an even multiple of train.heads ({config.train.heads})")
+
+
+def _check_student(config: Config, path: Path) -> None:
+    train, mode = config.train, config.predict.mode
+    nano = train.base == NANO
+    if nano and (train.hidden % train.heads or (train.hidden // train.heads) % 2):
+        raise ConfigError(f"{path}: train.hidden: must be an even multiple of train.heads ({train.heads})")
+    if nano and train.order == "reason-first":
+        hint = "Name another base: nano's texts are planned from the decision."
+        raise ConfigError(f'{path}: train.order: base = "nano" cannot learn to reason first', hint=hint)
+    if train.precision == "4bit" and (nano or not train.lora_rank):
+        hint = 'Set train.lora_rank, or precision = "bfloat16".'
+        raise ConfigError(f'{path}: train.precision: "4bit" is for the frozen weights under an adapter', hint=hint)
+    if mode not in (modes := MODES[train.order]):
+        hint = f"It can be {' or '.join(modes)}."
+        raise ConfigError(f'{path}: predict.mode: "{mode}" does not fit train.order = "{train.order}"', hint=hint)
 
 
 def _check_models(config: Config, path: Path) -> None:

@@ -67,6 +67,26 @@ class Template:
         tokens = self._apply(turns, tokenize=True, return_dict=False, sanitize_control_tokens=True)
         return Prompt(tuple(tokens), left_open(text))
 
+    def begun(self, turns: Turns) -> tuple[int, ...]:
+        """The tokens of a chat whose last turn, the assistant's, is to be gone on with.
+
+        Raises ConfigError where the template cannot render it, or there is none.
+        """
+        if not self._text:
+            raise ConfigError("the model has no chat template")
+        try:
+            how = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True}
+            return tuple(self._apply(turns, continue_final_message=True, **how))
+        except (TemplateError, ValueError) as error:
+            raise self._refused(error) from None
+
+    def ended(self, turns: Turns) -> tuple[int, ...]:
+        """The tokens of a chat with all of its last turn. Raises ConfigError where the template cannot render it."""
+        try:
+            return tuple(self._apply(turns, add_generation_prompt=False, tokenize=True, return_dict=False))
+        except TemplateError as error:
+            raise self._refused(error) from None
+
     def _accepted(self, turns: Turns) -> tuple[Turns, str]:
         """The turns in a form that the template takes, and their text."""
         folded = _fold(turns)
@@ -84,10 +104,10 @@ class Template:
 
     def _apply(self, turns: Turns, **how: Any) -> Any:
         chat = [dict(turn) for turn in turns]
-        how |= {"chat_template": self._text, "add_generation_prompt": True}
+        how = {"add_generation_prompt": "continue_final_message" not in how, **how, "chat_template": self._text}
         return self._tokenizer.apply_chat_template(chat, **how, **self._variables)
 
-    def _refused(self, error: TemplateError) -> ConfigError:
+    def _refused(self, error: Exception) -> ConfigError:
         hint = "Name a model whose template takes turns of user and assistant, or serve it and name its `endpoint`."
         return ConfigError(f"the model's chat template cannot be used: {error}", hint=hint)
 

@@ -1,38 +1,100 @@
-"""Explanations of decisions: the student writes, the gates judge, the rule writer stands in."""
+"""What the student answers, and explanations of decisions: it writes, the gates judge, the rule writer stands in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from reasoningrec.config import Config
+from reasoningrec.config import NANO, Config
 from reasoningrec.llm.client import Request
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.pipeline.teach import material
 from reasoningrec.records import Case, Explanation
+from reasoningrec.rows import Row, from_row, to_row
 from reasoningrec.student.bases import Student
-from reasoningrec.student.write import WriteLimits, write
+from reasoningrec.student.deliberate import deliberate
+from reasoningrec.student.score import score
+from reasoningrec.student.write import Draft, WriteLimits, write
 from reasoningrec.teacher import reason, verify
 
 
-def explain(student: Student, cases: Sequence[Case], decisions: Sequence[bool], config: Config) -> list[Explanation]:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the student answered to one query."""
+
+    p: float | None
+    """P(Yes); None where it gave no number."""
+    draft: Explanation | None = None
+    """Its reasons, where they came before the decision and are of the form."""
+
+    def row(self) -> Row:
+        """As JSON values."""
+        return {"p": self.p, **({"draft": to_row(self.draft)} if self.draft else {})}
+
+    @classmethod
+    def of(cls, row: Row) -> Answer:
+        """From what `row` gave."""
+        return cls(row["p"], from_row(Explanation, row["draft"]) if "draft" in row else None)
+
+
+def answer(student: Student, cases: Sequence[Case], config: Config) -> list[Answer]:
+    """What the student answers, in the order of `cases`: P(Yes) and, where it reasons first, why."""
+    if config.predict.mode != "reason-first":
+        return [Answer(p) for p in score(student, cases, config.predict.batch_tokens)]
+    return [
+        Answer(p, _explanation(draft) if draft.why else None)
+        for p, draft in deliberate(student, cases, _limits(config))
+    ]
+
+
+def explain(
+    student: Student, cases: Sequence[Case], decisions: Sequence[bool], config: Config, said: Sequence[Answer] = ()
+) -> list[Explanation]:
     """An explanation of each decision, in the order of `cases`; `origin` says who wrote it.
 
     A text of the student that fails a gate of `teacher.verify` is never shown: the offline writer, told the decision
-    and not the truth, writes one by rule instead.
+    and not the truth, writes one by rule instead. So it does for a student that only decides.
+
+    Args:
+        student: an opened student.
+        cases: what may be shown.
+        decisions: whether each item will be liked, as decided.
+        config: of the run.
+        said: the student's answers to the cases, where it reasons first.
     """
-    settings = config.predict
-    limits = WriteLimits(
-        settings.max_new_tokens, settings.batch_tokens, config.reason.max_reasons, settings.temperature
-    )
     found: dict[int, Explanation] = {}
-    for attempt in range(settings.tries if settings.temperature else 1):
-        left = [place for place in range(len(cases)) if place not in found]
-        drafts = write(student, [cases[n] for n in left], [decisions[n] for n in left], limits, attempt)
-        for place, draft in zip(left, drafts, strict=True):
-            text = Explanation(draft.query_id, draft.decision, draft.taste, draft.why, draft.citations, "student")
-            if verify.verify(text, decisions[place], cases[place].evidence, config.reason).kept:
-                found[place] = text
+
+    def keep(place: int, text: Explanation) -> None:
+        if verify.verify(text, decisions[place], cases[place].evidence, config.reason).kept:
+            found[place] = text
+
+    for place, one in enumerate(said):
+        if one.draft is not None:
+            keep(place, replace(one.draft, decision=decisions[place]))
+    if config.predict.mode == "predict-first":
+        for attempt in range(config.predict.tries if config.predict.temperature else 1):
+            left = [place for place in range(len(cases)) if place not in found]
+            limits = _limits(config, attempt)
+            drafts = write(student, [cases[n] for n in left], [decisions[n] for n in left], limits, attempt)
+            for place, draft in zip(left, drafts, strict=True):
+                keep(place, _explanation(draft))
     return [found.get(n) or by_rule(case, decisions[n], config) for n, case in enumerate(cases)]
+
+
+def _limits(config: Config, attempt: int = 0) -> WriteLimits:
+    """How much is written, and how freely: bases other than nano say first what is likeliest, and draw after that."""
+    settings = config.predict
+    likeliest = config.train.base != NANO and attempt == 0
+    return WriteLimits(
+        settings.max_new_tokens,
+        settings.batch_tokens,
+        config.reason.max_reasons,
+        0.0 if likeliest else settings.temperature,
+    )
+
+
+def _explanation(draft: Draft) -> Explanation:
+    return Explanation(draft.query_id, draft.decision, draft.taste, draft.why, draft.citations, "student")
 
 
 def by_rule(case: Case, decision: bool, config: Config) -> Explanation:

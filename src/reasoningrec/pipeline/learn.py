@@ -7,20 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from reasoningrec import prompts
 from reasoningrec.baselines import statistics
+from reasoningrec.config import NANO, PredictConfig
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
-from reasoningrec.pipeline.explain import explain
+from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
 from reasoningrec.ranking import fuse
 from reasoningrec.records import Case, Prediction, Verdict
 from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
 from reasoningrec.runs import Journal
+from reasoningrec.student import bases
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TrainingRow
-from reasoningrec.student.score import score, use_threads
+from reasoningrec.student.score import use_threads
 from reasoningrec.student.train import TrainingRun, train
 from reasoningrec.teacher import verify
 
@@ -29,10 +30,18 @@ CHUNK = 256
 
 
 def train_fields(space: Workspace) -> dict[str, Json]:
-    """The student's settings and its prompt's wording."""
-    settings = space.config.train.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    more = {"seed": space.config.seed, "threads": space.config.threads, "prompt": prompts.digest("recommend")}
+    """The student's settings, its base by the content, and its prompt's wording."""
+    config = space.config.train
+    settings = {**bases.settings_of(config), **bases.identity(config)}
+    del settings["checkpoint_seconds"]
+    more = {"seed": space.config.seed, "threads": space.config.threads, "prompt": bases.prompt_digest(config)}
     return {**settings, **more}
+
+
+def check_base(space: Workspace) -> None:
+    """Raises ConfigError or StudentError where there is no such base, or it cannot be a student's."""
+    if space.config.train.base != NANO:
+        bases.look(space.config.train)
 
 
 def train_student(desk: Desk) -> Outcome:
@@ -55,6 +64,8 @@ def train_student(desk: Desk) -> Outcome:
 def predict_fields(space: Workspace) -> dict[str, Json]:
     """How answers are given."""
     settings = space.config.predict.model_dump(mode="json")
+    if space.config.predict.mode == PredictConfig.model_fields["mode"].default:
+        del settings["mode"]  # so that runs from before there were others stay done
     gates: list[Json] = list(verify.GATES.values())
     more = {"seed": space.config.seed, "max_reasons": space.config.reason.max_reasons, "gates": gates}
     return {**settings, **more, "stack_penalty": fuse.STACK_PENALTY}
@@ -63,21 +74,21 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
 def predict(desk: Desk) -> Outcome:
     """Score valid and test, fuse, decide, and explain the decisions on test."""
     space, config = desk.space, desk.space.config
-    student = Student.open(desk.folder / "train")
+    student = Student.open(desk.folder / "train", config.train.base)
     use_threads(config.threads)
     scored = space.ids("valid", "test")
     explained = space.ids("test")[: config.predict.explain or None]
     with Journal(desk.run.journal_path("predict")) as journal:
         steps = _Steps(desk, journal, len(scored) + len(explained))
-        batch = config.predict.batch_tokens
-        answers = steps.do("score", scored, lambda cases: [{"p": p} for p in score(student, cases, batch)])
-        scores: dict[str, float | None] = {id: answer["p"] for id, answer in answers.items()}
+        answers = steps.do("score", scored, lambda cases: [one.row() for one in answer(student, cases, config)])
+        scores: dict[str, float | None] = {id: row["p"] for id, row in answers.items()}
         fused, probability = _fuse(desk, scores)
         decided = {id: probability[id] >= fused.threshold for id in explained}
 
         def write(cases: list[Case]) -> list[Row]:
             decisions = [decided[case.query.id] for case in cases]
-            return [to_row(text) for text in explain(student, cases, decisions, config)]
+            said = [Answer.of(answers[case.query.id]) for case in cases]
+            return [to_row(text) for text in explain(student, cases, decisions, config, said)]
 
         texts = steps.do("write", explained, write)
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))

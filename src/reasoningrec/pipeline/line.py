@@ -68,6 +68,8 @@ def run_line(
     """
     space = Workspace(folder, config)
     prepare.data_fields(space)  # missing files are told before anything is touched
+    if NAMES.index(until) >= NAMES.index("train"):
+        learn.check_base(space)  # and so is a base that cannot be learned from: texts are paid for
     with Run.open(folder, create=True) as run:
         run.configure(config.model_dump(mode="json"), version=__version__)
         if retry_failed:

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import polars as pl
 
+from reasoningrec.config import NANO
 from reasoningrec.data.demo import accepted
 from reasoningrec.evaluation.evaluate import Answers, EvaluateInputs, Evaluation, evaluate
 from reasoningrec.evaluation.explanations import TrueReasons
@@ -119,13 +120,27 @@ def _teacher(desk: Desk) -> TeacherAccount:
 def _notes(desk: Desk) -> tuple[str, ...]:
     """What was decided on the way: rules applied to the data, texts that were given, who judged."""
     stages = desk.run.stages
-    wrote = stages["predict"].counts
+    wrote, mode = stages["predict"].counts, desk.space.config.predict.mode
+    others = (
+        "all by rule: it only decides"
+        if mode == "predict-only"
+        else "the others failed a gate and were written by rule"
+    )
     return (
+        *_student(desk),
         *stages["data"].notes,
         *(note for stage in ("describe", "profile", "reason", "verify") for note in stages[stage].notes),
-        f"explanations: {wrote['explained_by_student']} of {wrote['explained']} written by the student; "
-        "the others failed a gate and were written by rule",
+        f"explanations: {wrote['explained_by_student']} of {wrote['explained']} written by the student; {others}",
     )  # fmt: skip
+
+
+def _student(desk: Desk) -> tuple[str, ...]:
+    """What the student grew from; nothing where that is nano."""
+    fields = desk.run.stages["train"].fields
+    if fields["base"] == NANO:
+        return ()
+    how = f"an adapter of rank {fields['lora_rank']}" if fields["lora_rank"] else "all weights trained"
+    return (f"student: {fields['base']}, {how}",)
 
 
 def report_fields(space: Workspace) -> dict[str, Json]:

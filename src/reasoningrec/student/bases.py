@@ -1,7 +1,7 @@
 """What a student grows from, and how it is stored: weights as safetensors, the tokenizer, and a card that ties them.
 
-`nano` is a Llama of a few million weights, started at random, with a byte-level BPE tokenizer trained on the spot. Its
-citation ids and decision words are single tokens, so a citation can be allowed or barred by masking one logit.
+`nano` is made from scratch. Any other base is a causal LM of transformers, in a folder or on a hub. What was not
+trained is not stored: a student with an adapter is stored as that, and finds its base by the run's configuration.
 """
 
 from __future__ import annotations
@@ -9,50 +9,43 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias
 
-import tokenizers
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tokenizers import decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from reasoningrec import prompts
-from reasoningrec.config import TrainConfig
-from reasoningrec.errors import RunError
-from reasoningrec.student.encode import CITATIONS, DECISIONS, PROMPT, decision_ids
+from reasoningrec.config import NANO, TrainConfig
+from reasoningrec.errors import ConfigError, RunError, StudentError, TeacherError
+from reasoningrec.llm import checkpoint
+from reasoningrec.llm.checkpoint import Checkpoint
+from reasoningrec.student import head, lora, nano
+from reasoningrec.student.encode import PROMPT, REASONS_FIRST, decision_ids
 from reasoningrec.student.phrasing import Wording
-from reasoningrec.student.shorthand import SLOTS
+from reasoningrec.student.speech import Speech
 
-END: Final = "<|end|>"
-PAD: Final = "<|pad|>"
 CARD: Final = "card.json"
 TEXTS: Final = "texts.json"
 WEIGHTS: Final = "model.safetensors"
 FORMAT: Final = 1
 """Raised when the stored form changes; other formats are refused."""
-ROOM_TO_WRITE: Final = 1024
-"""Positions beyond `max_tokens`, so that a text may run on after the longest prompt."""
-APART: Final = (
-    r"\n(?:Why|Taste|Prediction):| \((?:(?:very |strongly |slightly )*(?:for|against)|neutral)\)|[.:;] |\d|\"|\n"
-)
-"""What no token of nano reaches across: the form's own words, strengths, ends of clauses, digits, quotes, lines."""
-LEAST_SEEN: Final = 6
-LONGEST_TOKEN: Final = 40
-SAMPLE: Final = 2000
-"""Texts at most that nano's tokenizer is trained on, evenly spread."""
+FIELD: Final = "train.base"
+AGAIN: Final = "Train again: `reasoningrec train --run DIR`."
+Tokenizer: TypeAlias = PreTrainedTokenizerFast | Speech
+"""nano's, or another base's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a stored student was made of and how well it did."""
+    """What a stored student was made of and how well it did. Empty texts are not stored."""
 
     base: str
+    """ "nano", a hub id, or the name of a folder without the path to it."""
     tokenizer: str
     """SHA-256 of the tokenizer's own JSON."""
     prompt: str
@@ -60,9 +53,15 @@ class Card:
     data: str
     """Fingerprint of the training data."""
     train: Mapping[str, Any]
-    """The `[train]` section."""
+    """The `[train]` section, options that are off left out."""
     metrics: Mapping[str, float | int | None]
     format: int = FORMAT
+    weights: str = ""
+    """Digest of the base's weights; nano has none."""
+    template: str = ""
+    """SHA-256 of the chat template; "" = there is none."""
+    revision: str = ""
+    """Commit of the base on the hub; "" = it is no hub's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,87 +70,192 @@ class Student:
 
     model: Any
     """A causal LM of `transformers`, in evaluation mode."""
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Any
+    """A `Tokenizer`."""
     config: TrainConfig
     card: Card
     texts: tuple[Wording, ...] = ()
     """The texts it learned from; what it writes stays within their wording (see `phrasing`). Empty: it is free."""
 
     @classmethod
-    def open(cls, folder: Path) -> Student:
-        """The student stored in `folder`. Raises RunError as `load` does."""
-        return load(folder)
+    def open(cls, folder: Path, base: str = "") -> Student:
+        """The student stored in `folder`. Raises as `load` does."""
+        return load(folder, base)
 
 
-def build(config: TrainConfig, texts: Sequence[str], seed: int) -> tuple[Any, PreTrainedTokenizerFast]:
+def identity(config: TrainConfig) -> dict[str, str]:
+    """What names the base in fingerprints: nano, or name and digest of the files, and no path.
+
+    Raises ConfigError or StudentError where there is no such base.
+    """
+    if config.base == NANO:
+        return {"base": NANO}
+    try:
+        name, digest = checkpoint.identity(config.base, FIELD)
+    except TeacherError as error:
+        raise StudentError(str(error)) from None
+    return {"base": name, "base_digest": digest}
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """What of `config` shapes a student, options that are off left out: newer ones then change no older student."""
+    off = {name for name in LATER if getattr(config, name) == TrainConfig.model_fields[name].default}
+    unused = ADAPTER if config.base == NANO else frozenset(("hidden", "layers", "heads", "vocabulary"))
+    return config.model_dump(mode="json", exclude=off | unused)
+
+
+ADAPTER: Final = frozenset(("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "rslora", "dora"))
+LATER: Final = frozenset(("rslora", "dora", "precision", "gradient_checkpointing", "accumulate", "order", "shots"))
+"""Options that came after the first version, off by default."""
+
+
+def build(config: TrainConfig, texts: Sequence[str], seed: int) -> tuple[Any, Any]:
     """An untrained model of `config.base` and its tokenizer.
 
     Args:
-        config: base and sizes.
+        config: base, sizes and adapter.
         texts: prompts with completions of the training rows; `nano` trains its tokenizer on them.
         seed: of the random weights.
 
     Raises:
-        StudentError: the tokenizer has no single, distinct tokens for the decisions.
+        StudentError: the tokenizer has no single, distinct tokens for the decisions, the base cannot be fetched, or its
+            architecture is unknown.
+        ConfigError: there is no such base, or the configuration does not fit it.
     """
-    model, tokenizer = BASES[config.base](config, texts, seed)
-    decision_ids(tokenizer)
-    return model, tokenizer
+    if config.base == NANO:
+        model, tokenizer = nano.make(config, texts, seed)
+        decision_ids(tokenizer)
+        return model, tokenizer
+    found, speech = look(config)
+    return _grown(found, config, seed), speech
+
+
+def look(config: TrainConfig) -> tuple[Checkpoint, Speech]:
+    """A base other than nano, without its weights, and its tokenizer. Raises as `build` does."""
+    found = find(config.base)
+    speech = Speech(found.tokenizer, config.order)
+    if found.context is not None and found.context < config.max_tokens:
+        hint = f"Set train.max_tokens to {found.context} at most."
+        raise ConfigError(f"train.max_tokens: {found.name} has room for {found.context} tokens", hint=hint)
+    lora.check_device(config)
+    return found, speech
+
+
+def find(base: str) -> Checkpoint:
+    """The base of that name. Raises ConfigError where there is none, StudentError where it cannot be fetched."""
+    try:
+        return checkpoint.find(base, FIELD)
+    except TeacherError as error:
+        raise StudentError(str(error)) from None
+
+
+def _grown(found: Checkpoint, config: TrainConfig, seed: int) -> Any:
+    try:
+        return lora.grow(found, config, seed)
+    except TeacherError as error:
+        raise StudentError(str(error)) from None
 
 
 def save(student: Student, folder: Path) -> None:
     """Write `student` under `folder`; the card comes last, so a folder with a card is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)
-    student.model.config.save_pretrained(folder)
-    # Tied weights appear once among the named parameters; the metadata let other tools read the file.
-    weights = {name: weight.detach() for name, weight in student.model.named_parameters()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    student.tokenizer.save_pretrained(folder)
+    tokenizer = student.tokenizer.tokenizer if isinstance(student.tokenizer, Speech) else student.tokenizer
+    if adapted(student):
+        lora.save(student.model, student.card.base, student.card.revision or None, folder)
+    else:
+        head.native(student.model).save_pretrained(folder)
+        # Tied weights appear once among the named parameters; the metadata let other tools read the file.
+        weights = {name: weight.detach() for name, weight in student.model.named_parameters()}
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    tokenizer.save_pretrained(folder)
     texts = [[text.label, text.cites, text.tokens] for text in student.texts]
     (folder / TEXTS).write_text(json.dumps(texts, separators=(",", ":")) + "\n", "utf-8")
     fresh = folder / f"{CARD}.new"
-    fresh.write_text(json.dumps(dataclasses.asdict(student.card), indent=2, sort_keys=True) + "\n", "utf-8")
+    card = {name: value for name, value in dataclasses.asdict(student.card).items() if value != ""}
+    fresh.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", "utf-8")
     fresh.replace(folder / CARD)
 
 
-def load(folder: Path) -> Student:
+def adapted(student: Student) -> bool:
+    """Whether what was trained is an adapter, and the rest the base's."""
+    return student.card.base != NANO and student.config.lora_rank > 0
+
+
+def load(folder: Path, base: str = "") -> Student:
     """Read what `save` wrote.
 
+    Args:
+        folder: of the student.
+        base: where the base of an adapter is: a folder or hub id; "" = as the card names it, which a folder's name is
+            not enough for.
+
     Raises:
-        RunError: the folder holds no whole student, or one of another format, tokenizer or prompt than its card names.
+        RunError: the folder holds no whole student, or one of another format, tokenizer, prompt, chat template or base
+            than its card names, or one whose base was a folder and `base` does not say where it is.
+        ConfigError: there is no such base.
+        StudentError: it cannot be fetched.
     """
     card = _read_card(folder)
-    hint = "Train again: `reasoningrec train --run DIR`."
-    if card.prompt != prompts.digest(PROMPT):
-        raise RunError(f"{folder}: the student was trained with another version of the prompt {PROMPT}.md", hint=hint)
+    config = TrainConfig.model_validate(dict(card.train), strict=False)
+    if card.prompt != prompt_digest(config):
+        raise RunError(f"{folder}: the student was trained with another version of the prompt {PROMPT}.md", hint=AGAIN)
+    whole = card.base == NANO or not config.lora_rank
+    tokenizer = _read_tokenizer(folder)
     try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        model = _read_model(folder)
+        model = _read_model(folder) if whole else None
         rows = json.loads((folder / TEXTS).read_text("utf-8"))
         texts = tuple(Wording(label, tuple(cites), tuple(tokens)) for label, cites, tokens in rows)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise RunError(f"{folder}: the student is damaged: {error}", hint=hint) from None
-    if tokenizer_digest(tokenizer) != card.tokenizer:
-        raise RunError(f"{folder}: tokenizer.json is not the one the student was trained with", hint=hint)
-    if model.get_input_embeddings().num_embeddings != len(tokenizer):
-        raise RunError(f"{folder}: the model and its tokenizer have different vocabularies", hint=hint)
-    decision_ids(tokenizer)
-    return Student(model.eval(), tokenizer, TrainConfig.model_validate(dict(card.train)), card, texts)
+        raise _damaged(folder, error) from None
+    _check_tokenizer(folder, tokenizer, card)
+    if model is None:
+        model = _read_adapted(folder, base, card, config)
+    elif card.base != NANO:
+        model = head.settle(lora.placed(model))
+    spare = model.get_input_embeddings().num_embeddings - len(tokenizer)
+    if spare < 0 or (spare and card.base == NANO):
+        raise RunError(f"{folder}: the model and its tokenizer have different vocabularies", hint=AGAIN)
+    spoken = tokenizer if card.base == NANO else Speech(tokenizer, config.order)
+    decision_ids(spoken)
+    return Student(model.eval(), spoken, config, card, texts)
 
 
-def card_of(
-    tokenizer: PreTrainedTokenizerFast, config: TrainConfig, data: str, metrics: Mapping[str, float | int | None]
-) -> Card:
+def card_of(tokenizer: Tokenizer, config: TrainConfig, data: str, metrics: Mapping[str, float | int | None]) -> Card:
     """The card of a student trained with `config` on data of fingerprint `data`."""
+    settings, known = settings_of(config), (tokenizer_digest(tokenizer), prompt_digest(config), data)
+    if config.base == NANO:
+        return Card(NANO, *known, settings, dict(metrics))
+    found = find(config.base)
     return Card(
-        config.base, tokenizer_digest(tokenizer), prompts.digest(PROMPT), data, config.model_dump(), dict(metrics)
+        found.name,
+        *known,
+        {**settings, "base": found.name},
+        dict(metrics),
+        weights=checkpoint.digest_of_weights(found),
+        template=template_digest(tokenizer),
+        revision=found.revision or "",
     )
 
 
-def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
+def tokenizer_digest(tokenizer: Any) -> str:
     """SHA-256 of a tokenizer's vocabulary, merges and rules, in hex."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    plain = tokenizer.tokenizer if isinstance(tokenizer, Speech) else tokenizer
+    return hashlib.sha256(plain.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def template_digest(tokenizer: Any) -> str:
+    """SHA-256 of a tokenizer's chat template, in hex; "" = it has none."""
+    plain = tokenizer.tokenizer if isinstance(tokenizer, Speech) else tokenizer
+    template = plain.chat_template
+    return hashlib.sha256(str(plain.get_chat_template()).encode()).hexdigest() if template else ""
+
+
+def prompt_digest(config: TrainConfig) -> str:
+    """SHA-256 of the wording a student is asked in, in hex."""
+    if config.order != "reason-first":
+        return prompts.digest(PROMPT)
+    return hashlib.sha256((prompts.digest(PROMPT) + prompts.digest(REASONS_FIRST)).encode()).hexdigest()
 
 
 def _read_card(folder: Path) -> Card:
@@ -166,6 +270,20 @@ def _read_card(folder: Path) -> Card:
     if card.format != FORMAT:
         raise RunError(f"{path}: has format {card.format}, this version reads {FORMAT}", hint="Train again.")
     return card
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception
+        raise _damaged(folder, error) from None
+
+
+def _check_tokenizer(folder: Path, tokenizer: Any, card: Card) -> None:
+    if tokenizer_digest(tokenizer) != card.tokenizer:
+        raise RunError(f"{folder}: tokenizer.json is not the one the student was trained with", hint=AGAIN)
+    if card.base != NANO and template_digest(tokenizer) != card.template:
+        raise RunError(f"{folder}: the chat template is not the one the student was trained with", hint=AGAIN)
 
 
 def _read_model(folder: Path) -> Any:
@@ -183,59 +301,22 @@ def _read_model(folder: Path) -> Any:
     return model
 
 
-def _nano(config: TrainConfig, texts: Sequence[str], seed: int) -> tuple[Any, PreTrainedTokenizerFast]:
-    tokenizer = _phrase_bpe(texts, config.vocabulary)
-    shape = LlamaConfig(
-        vocab_size=len(tokenizer),  # text of few patterns gives fewer merges than asked for
-        hidden_size=config.hidden,
-        intermediate_size=-(-config.hidden * 8 // 3 // 32) * 32,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.heads,
-        max_position_embeddings=config.max_tokens + ROOM_TO_WRITE,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(shape), tokenizer
+def _read_adapted(folder: Path, base: str, card: Card, config: TrainConfig) -> Any:
+    if not base and not card.revision:
+        hint = "Open it with the base's folder, as the run's configuration names it."
+        raise RunError(f"{folder}: its base, {card.base}, was a folder, which it does not know the way to", hint=hint)
+    found = find(base or card.base)
+    if checkpoint.digest_of_weights(found) != card.weights:
+        raise RunError(
+            f"{folder}: {found.name} is not the base the student was trained on: its weights differ", hint=AGAIN
+        )
+    model = _grown(found, config, seed=0)
+    try:
+        lora.read(model, folder)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _damaged(folder, error) from None
+    return model
 
 
-def _phrase_bpe(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of at most `size` tokens whose merges may cross spaces; citations, slots and decisions are whole.
-
-    Prompts and reasons repeat whole phrases, so merging past words (SuperBPE, Liu et al. 2025) cuts a prompt by a third
-    and a text by half: few choices, which a small model can learn from a few hundred rows.
-    """
-    special = [tokenizers.AddedToken(token, special=True, normalized=False) for token in (END, PAD)]
-    decisions = [tokenizers.AddedToken(word, single_word=True, normalized=False) for word in DECISIONS]
-    words = [tokenizers.AddedToken(word, normalized=False) for word in (*(f"[{id_}]" for id_ in CITATIONS), *SLOTS)]
-    tokenizer = tokenizers.Tokenizer(models.BPE())
-    pieces = pre_tokenizers.Split(tokenizers.Regex(APART), "isolated")
-    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, in_bytes])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size - len(special) - len(decisions) - len(words),
-        min_frequency=LEAST_SEEN,
-        max_token_length=LONGEST_TOKEN,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    between = re.compile("|".join(re.escape(word.content) for word in words))
-    sample = texts[:: -(-len(texts) // SAMPLE) or 1]
-    tokenizer.train_from_iterator((part for text in sample for part in between.split(text) if part), trainer)
-    tokenizer.add_special_tokens(special)
-    tokenizer.add_tokens([*decisions, *words])
-    make: Any = PreTrainedTokenizerFast
-    return cast(
-        PreTrainedTokenizerFast,
-        make(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False),
-    )
-
-
-BASES: Final[Mapping[str, Callable[[TrainConfig, Sequence[str], int], tuple[Any, PreTrainedTokenizerFast]]]] = {
-    "nano": _nano
-}
+def _damaged(folder: Path, error: Exception) -> RunError:
+    return RunError(f"{folder}: the student is damaged: {error}", hint=AGAIN)

@@ -9,7 +9,7 @@ is the decision, " Yes" or " No", and, where there is a rationale, the text afte
     Why: You liked [H2] ...
     Taste: ...<|end|>
 
-Texts are read and written in the short form of `shorthand`.
+nano's texts are read and written in the short form of `shorthand`; other bases' are plain, and in tokens by `speech`.
 """
 
 from __future__ import annotations
@@ -23,22 +23,20 @@ from typing import Final, NamedTuple, Protocol
 from reasoningrec import prompts
 from reasoningrec.errors import StudentError
 from reasoningrec.records import Case, Fact, Rationale
+from reasoningrec.student.form import CUE, DECISIONS, PLAN, TASTE, WHY
 from reasoningrec.student.phrasing import Wording, kinds
 from reasoningrec.student.shorthand import CITATION, Shorthand, leanings
+from reasoningrec.student.speech import Speech
 
 PROMPT: Final = "recommend"
+REASONS_FIRST: Final = "reason-first"
+"""The first line of the prompt where reasons come before the decision."""
 CITATIONS: Final = (
     "T",
     *(f"H{n}" for n in range(1, 101)),
     *(f"U{n}" for n in range(1, 13)),
     *(f"C{n}" for n in range(1, 13)),
 )
-CUE: Final = "\nPrediction:"
-DECISIONS: Final = (" No", " Yes")
-"""Indexed by the label."""
-PLAN: Final = "\nCites:"
-WHY: Final = "\nWhy:"
-TASTE: Final = "\nTaste:"
 STRENGTHS: Final = ((1.4, "very strongly "), (0.7, "strongly "), (0.25, ""), (0.05, "slightly "))
 """Least |weight| in nats of each word: from 0.05 (odds times 1.05) a fact speaks slightly, from 0.25 (1.3) plainly,
 from 0.7 (2) strongly, from 1.4 (4) very strongly; below 0.05 it is neutral."""
@@ -49,7 +47,7 @@ COMPLETION_SHARE: Final = 4
 
 
 class Tokenizer(Protocol):
-    """What encoding needs of a tokenizer; those of `transformers` have it."""
+    """What encoding needs of nano's tokenizer; those of `transformers` have it."""
 
     eos_token: str
 
@@ -90,11 +88,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A training row as tokens: a prompt and its completion, whose first token is the decision."""
+    """A training row as tokens: a prompt and its completion."""
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
     label: bool
+    decision: int = dataclasses.field(default=0, repr=False)
+    """Place of the decision in the completion; no part of the text that data are fingerprinted by, which implies it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def strength(weight: float) -> str:
     return next((word + side for least, word in STRENGTHS if abs(weight) >= least), "neutral")
 
 
-def encode_prompt(case: Case, tokenizer: Tokenizer, max_tokens: int) -> Prompt:
+def encode_prompt(case: Case, tokenizer: Tokenizer | Speech, max_tokens: int) -> Prompt:
     """`case` as a prompt that leaves a quarter of `max_tokens` free for the completion.
 
     Args:
@@ -209,53 +209,104 @@ def encode_prompt(case: Case, tokenizer: Tokenizer, max_tokens: int) -> Prompt:
     return prompt
 
 
-def _fit(case: Case, tokenizer: Tokenizer, room: int) -> Prompt | None:
+def _tokens(sheet: _Sheet, tokenizer: Tokenizer | Speech) -> tuple[int, ...]:
+    text = sheet.render()
+    if not isinstance(tokenizer, Speech):
+        return tuple(tokenizer.encode(text))
+    if tokenizer.reasons_first:
+        text = f"{prompts.render(REASONS_FIRST).strip()}\n{text.partition(chr(10))[2]}"
+    return tokenizer.prompt(text)
+
+
+def _fit(case: Case, tokenizer: Tokenizer | Speech, room: int) -> Prompt | None:
     """The longest prompt of at most `room` tokens; None where there is none."""
     sheets = list(_Sheet.of(case).shorter())
 
     def fits(n: int) -> bool:
-        return len(tokenizer.encode(sheets[n].render())) <= room
+        return len(_tokens(sheets[n], tokenizer)) <= room
 
     found = 0 if fits(0) else bisect.bisect_left(range(len(sheets)), True, key=fits)
     if found == len(sheets):
         return None
     sheet = sheets[found]
     citable = frozenset(("T", *(fact.id for fact in (*sheet.history, *sheet.facts))))
-    return Prompt(case.query.id, tuple(tokenizer.encode(sheet.render())), citable)
+    return Prompt(case.query.id, _tokens(sheet, tokenizer), citable)
 
 
-def encode_row(row: TrainingRow, tokenizer: Tokenizer, max_tokens: int) -> TokenRow:
+def encode_row(row: TrainingRow, tokenizer: Tokenizer | Speech, max_tokens: int) -> TokenRow:
     """`row` as tokens, prompt and completion at most `max_tokens` together.
 
     A rationale trains the decision only where it leaves no room for a prompt, or cites a line that did not fit into it.
     Raises StudentError as `encode_prompt` does.
     """
-    decision = DECISIONS[row.label]
     if row.rationale is not None:
-        text = reasons_text(row.rationale, row.case)
-        completion = continuation(f"{decision}{text}{tokenizer.eos_token}", tokenizer)
-        room = max_tokens - max(len(completion), max_tokens // COMPLETION_SHARE)
-        prompt = _fit(row.case, tokenizer, room)
-        if prompt and prompt.citable.issuperset(CITATION.findall(text)):
+        completion = _completion(row, tokenizer)
+        prompt = _prompt_before(row, completion, tokenizer, max_tokens)
+        if prompt:
             return TokenRow(prompt.tokens, completion, row.label)
     prompt = encode_prompt(row.case, tokenizer, max_tokens)
-    return TokenRow(prompt.tokens, continuation(decision, tokenizer), row.label)
+    return TokenRow(prompt.tokens, continuation(DECISIONS[row.label], tokenizer), row.label)
 
 
-def continuation(text: str, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Token ids of `text` after "Prediction:". Raises StudentError where the two would melt into one token."""
+def encode_reasons(row: TrainingRow, tokenizer: Speech, max_tokens: int) -> TokenRow | None:
+    """`row` as tokens, its reasons first, as `encode_row`; None where there are none, or they do not fit."""
+    if row.rationale is None:
+        return None
+    text = f"{_plain_text(row.rationale)}\n{tokenizer.said(row.label)}".removeprefix(WHY)
+    completion = (*tokenizer.after(tokenizer.opening, text), tokenizer.end)
+    assert completion[-2] == tokenizer.decisions[row.label]
+    prompt = _prompt_before(row, completion, tokenizer, max_tokens)
+    return TokenRow(prompt.tokens, completion, row.label, len(completion) - 2) if prompt else None
+
+
+def _prompt_before(
+    row: TrainingRow, completion: tuple[int, ...], tokenizer: Tokenizer | Speech, max_tokens: int
+) -> Prompt | None:
+    """The prompt that fits before a completion with reasons and shows all they cite; None where there is none."""
+    assert row.rationale is not None
+    room = max_tokens - max(len(completion), max_tokens // COMPLETION_SHARE)
+    prompt = _fit(row.case, tokenizer, room)
+    cited = CITATION.findall(reasons_text(row.rationale, row.case))
+    return prompt if prompt and prompt.citable.issuperset(cited) else None
+
+
+def _completion(row: TrainingRow, tokenizer: Tokenizer | Speech) -> tuple[int, ...]:
+    """The decision, the reasons, and the end."""
+    assert row.rationale is not None
+    decision = DECISIONS[row.label]
+    if isinstance(tokenizer, Speech):
+        plan = plan_text(*plan_of(row.rationale, row.case))
+        return (*continuation(f"{decision}{plan}{_plain_text(row.rationale)}", tokenizer), tokenizer.end)
+    return continuation(f"{decision}{reasons_text(row.rationale, row.case)}{tokenizer.eos_token}", tokenizer)
+
+
+def _plain_text(rationale: Rationale) -> str:
+    return f"{WHY} {_clean(rationale.why)}{TASTE} {_clean(rationale.taste)}"
+
+
+def continuation(text: str, tokenizer: Tokenizer | Speech) -> tuple[int, ...]:
+    """Token ids of `text`, which begins with a decision, after "Prediction:".
+
+    Raises StudentError where the two would melt into one token.
+    """
+    if isinstance(tokenizer, Speech):
+        label = text.startswith(DECISIONS[True])
+        rest = text.removeprefix(DECISIONS[label])
+        return (tokenizer.decisions[label], *(tokenizer.after(tokenizer.said(label), rest) if rest else ()))
     before, whole = tokenizer.encode(CUE), tokenizer.encode(CUE + text)
     if whole[: len(before)] != before:
         raise StudentError(f"the tokenizer joins {CUE!r} and {text[:20]!r}, so a prompt cannot end there")
     return tuple(whole[len(before) :])
 
 
-def decision_ids(tokenizer: Tokenizer) -> tuple[int, int]:
+def decision_ids(tokenizer: Tokenizer | Speech) -> tuple[int, int]:
     """Token ids of " No" and " Yes" after "Prediction:".
 
     Raises:
         StudentError: either is not one token there, changes with what follows, or both are the same token.
     """
+    if isinstance(tokenizer, Speech):
+        return tokenizer.decisions
     no, yes = (continuation(word, tokenizer) for word in DECISIONS)
     for word, ids in zip(DECISIONS, (no, yes), strict=True):
         if len(ids) != 1 or continuation(word + PLAN, tokenizer)[:1] != ids:
@@ -329,13 +380,16 @@ def plan_text(reasons: Sequence[str], conceded: str = "") -> str:
     return PLAN + "".join(f" [{id_}]" for id_ in reasons) + (f" but [{conceded}]" if conceded else "")
 
 
-def parse_reasons(text: str, case: Case) -> tuple[str, str] | None:
-    """The why and the taste, in full, of a text as `reasons_text` writes it; None for any other text."""
+def parse_reasons(text: str, case: Case | None) -> tuple[str, str] | None:
+    """The why and the taste, in full, of a text as `reasons_text` writes it; None for any other text.
+
+    `case` is whose short form the text is in; None = it is plain.
+    """
     if not text.startswith(WHY) or text.count(TASTE) != 1:
         return None
-    short = Shorthand.of(case)
+    parts = text.removeprefix(WHY).split(TASTE)
     try:
-        why, taste = (_clean(short.expand(part)) for part in text.removeprefix(WHY).split(TASTE))
+        why, taste = (_clean(Shorthand.of(case).expand(part) if case else part) for part in parts)
     except StudentError:
         return None
     return (why, taste) if why else None

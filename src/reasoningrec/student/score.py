@@ -1,22 +1,32 @@
-"""P(Yes) of a student: softmax over its two decision logits at the place after "Prediction:"."""
+"""P(Yes) of a student: softmax over its two decision logits at the place after "Prediction:".
 
-# Names end in their axes: B rows, T tokens, H hidden.
-# ruff: noqa: N806
+Prompts of one user begin alike. What they have in common is computed once: prompts that share a prefix form a group
+(`prefix`), whose suffixes are packed behind it (`packed`), as far as the model's code allows (`agree`). Prompts that
+share nothing go the plain way, in padded batches.
+"""
+
+# Names end in their axes: B rows, T tokens, F features of a hidden state; 2 stands for (No, Yes).
+# ruff: noqa: N803, N806
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 
 from reasoningrec.records import Case
+from reasoningrec.student.agree import PlainWay, trusted
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import decision_ids, encode_prompt
+from reasoningrec.student.packed import Kept
+from reasoningrec.student.prefix import Tokens, passes, share
 
 Done: TypeAlias = Callable[[int, int], None]
 """Told (done, total) as work goes on."""
+CPU_TOKENS: Final = 2048
+"""Tokens of a batch at most on a CPU: larger ones leave its caches and are slower."""
 
 
 def score(
@@ -46,20 +56,55 @@ def probabilities(
     progress: Done | None = None,
 ) -> list[float | None]:
     """P(Yes) of each prompt, as `score`, given the token ids of (No, Yes)."""
-    found: list[float | None] = [None] * len(prompts)
-    done = 0
-    for batch in batches([len(prompt) for prompt in prompts], batch_tokens):
-        tokens_BT, lengths_B = pad([prompts[n] for n in batch], model.device)
-        # Padding stands on the right, where a causal model cannot look: no mask is needed.
-        hidden_BTH = model.base_model(input_ids=tokens_BT, use_cache=False).last_hidden_state
-        last_BH = hidden_BTH[torch.arange(len(batch), device=model.device), lengths_B - 1]
-        logits_B2 = model.get_output_embeddings()(last_BH)[:, list(decisions)].double()
-        for n, p in zip(batch, torch.softmax(logits_B2, -1)[:, 1].tolist(), strict=True):
-            found[n] = None if math.isnan(p) else p
-        done += len(batch)
+    rows: list[Tokens] = [tuple(prompt) for prompt in prompts]
+    lengths = [len(row) for row in rows]
+    most = min(batch_tokens, CPU_TOKENS) if model.device.type == "cpu" else batch_tokens
+    plain = PlainWay(lambda some: _last(model, some), lambda last_BF: _decided(model, decisions, last_BF))
+    found: dict[int, float] = {}
+
+    def note(members: Sequence[int], last_BF: torch.Tensor) -> None:
+        found.update(zip(members, plain.decide(last_BF).tolist(), strict=True))
         if progress:
-            progress(done, len(prompts))
-    return found
+            progress(len(found), len(rows))
+
+    groups = [group for group in share(rows) if len(group.members) > 1]
+    body = trusted(model, rows, groups, plain) if groups else None
+    kept: Kept = {}
+    if body:
+        for pieces in passes(groups, lengths, most):
+            note([n for piece in pieces for n in piece.members], body(rows, pieces, kept))
+    rest = [n for n in range(len(rows)) if n not in found]
+    for batch in batches([lengths[n] for n in rest], most):
+        note([rest[n] for n in batch], plain.last([rows[rest[n]] for n in batch]))
+    return [None if math.isnan(found[n]) else found[n] for n in range(len(rows))]
+
+
+def _last(model: Any, rows: Sequence[Tokens]) -> torch.Tensor:
+    """last_BF: the hidden state that follows each row, all in one padded batch."""
+    tokens_BT, lengths_B = pad(rows, model.device)
+    # Padding stands on the right, where a causal model cannot look: no mask is needed.
+    hidden_BTF: torch.Tensor = model.base_model(input_ids=tokens_BT, use_cache=False).last_hidden_state
+    return hidden_BTF[torch.arange(len(rows), device=model.device), lengths_B - 1]
+
+
+def _decided(model: Any, decisions: tuple[int, int], last_BF: torch.Tensor) -> torch.Tensor:
+    """P(Yes), (B,), in 64 bits. Only two rows of the output matrix are used, and in no less than 32 bits."""
+    head, both = model.get_output_embeddings(), list(decisions)
+    if type(head) is torch.nn.Linear:
+        bias_2 = head.bias[both].float() if head.bias is not None else None
+        logits_B2 = torch.nn.functional.linear(last_BF.float(), head.weight[both].float(), bias_2)
+    else:
+        logits_B2 = head(last_BF)[:, both]
+    return torch.softmax(_scaled(model, logits_B2.double()), -1)[:, 1]
+
+
+def _scaled(model: Any, logits_B2: torch.Tensor) -> torch.Tensor:
+    """What a model does to its logits last: scale (Cohere, Granite), then soft cap (Gemma)."""
+    config = getattr(model, "config", None)
+    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    logits_B2 = logits_B2 * factor
+    return cap * torch.tanh(logits_B2 / cap) if cap else logits_B2
 
 
 def batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

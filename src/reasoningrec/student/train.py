@@ -1,16 +1,10 @@
 """Training: the decision token's loss and the text's loss, weighted; early stopping on valid; resume after kill -9.
 
-The loss of a batch is `decision_weight` * (mean cross-entropy of the decision tokens) + `text_weight` * (mean
-cross-entropy of the tokens after them). Both are over the whole vocabulary: beside choosing between Yes and No, the
-student so learns that nothing else stands there. Logits are computed at these places only.
-
 What is kept of a run that was killed is a folder `checkpoint-STEP` with weights, moments, the best weights so far and a
-JSON of the rest; it appears by one rename, so it is whole or absent. The order of the rows depends on seed and epoch
-only, and nothing is random besides, so a resumed run ends in the bytes of a straight one (same machine and threads).
+JSON of the rest; it appears by one rename, so it is whole or absent. Weights that are frozen are in none of these. The
+order of the rows depends on seed and epoch only, and what a step drops out on seed and step only, so a resumed run ends
+in the bytes of a straight one (same machine and threads).
 """
-
-# Names end in their axes: B rows, T tokens, H hidden, V vocabulary, N places with a loss.
-# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -20,7 +14,6 @@ import hashlib
 import json
 import math
 import os
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from reasoningrec.config import TrainConfig
+from reasoningrec.config import NANO, TrainConfig
 from reasoningrec.errors import RunError, StudentError
 from reasoningrec.student import bases
 from reasoningrec.student.encode import (
@@ -41,15 +34,15 @@ from reasoningrec.student.encode import (
     TrainingRow,
     decision_ids,
     encode_prompt,
+    encode_reasons,
     encode_row,
     row_text,
     wording,
 )
-from reasoningrec.student.score import batches, pad, probabilities
+from reasoningrec.student.score import probabilities
+from reasoningrec.student.steps import Step, balanced, optimizer, plan, schedule, sums, text_tokens
 
 LOG: Final = "train_log.jsonl"
-POOL: Final = 16
-"""Batches whose rows are sorted by length together: less padding, and still nearly random batches."""
 SLACK: Final = 0.01
 """Valid AUC given up for a later epoch, which writes better."""
 Report: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
@@ -102,27 +95,31 @@ def train(
     """Train a student on `examples` and store it in `run.folder`, going on from a checkpoint found there.
 
     Args:
-        examples: rows with a rationale train decision and text, others the decision only.
+        examples: rows with a rationale train decision and text, others the decision only, or nothing where the reasons
+            come first.
         valid: rows whose AUC (log loss, where they have one label only) chooses the epoch and ends a training that has
             not got better for `patience` epochs; without any, the last epoch is taken. Where texts are learned, only
-            epochs of the second half count, and the latest within `SLACK` of the best is taken.
-        config: sizes and schedule: AdamW, linear warm-up, then a cosine to 0; gradients clipped to norm 1.
+            epochs of the second half count, and the latest within `SLACK` of the best is taken. Where the reasons come
+            first, nothing can be measured without writing them: the last epoch is taken.
+        config: base, sizes and schedule: AdamW, linear warm-up, then a cosine to 0; gradients clipped to norm 1.
         run: folder, seed, threads and whom to tell.
 
     Raises:
-        StudentError: no rows, a row that does not fit into `max_tokens`, or a loss that is not finite.
+        StudentError: no rows, a row that does not fit into `max_tokens`, a loss that is not finite, or a base that
+            cannot be fetched or learned from.
+        ConfigError: there is no such base, or the configuration does not fit it.
         RunError: the newest checkpoint is damaged.
     """
     if not examples:
         raise StudentError("there are no rows to train on", hint="Check the split: does any user have a train window?")
+    examples = _shown(examples, config, run.seed)
     model, tokenizer = bases.build(config, [row_text(row) for row in examples], run.seed)
-    rows = [encode_row(row, tokenizer, config.max_tokens) for row in examples]
-    asked = [encode_prompt(row.case, tokenizer, config.max_tokens).tokens for row in valid]
-    held = _Valid(asked, [row.label for row in valid], decision_ids(tokenizer))
+    rows = _rows(examples, tokenizer, config)
+    asked = [] if config.order == "reason-first" else valid
+    prompts = [encode_prompt(row.case, tokenizer, config.max_tokens).tokens for row in asked]
+    held = _Valid(prompts, [row.label for row in asked], decision_ids(tokenizer))
     data = _fingerprint(rows, held, bases.tokenizer_digest(tokenizer))
-    # How often to save does not change the result, so a checkpoint outlives a change of it.
-    settings = _fingerprint(sorted(config.model_dump(exclude={"checkpoint_seconds"}).items()), run.seed)
-    loop = _Loop(model, rows, held, config, run, f"{data} {settings}")
+    loop = _Loop(model, rows, held, config, run, f"{data} {_fingerprint(*_settings(config), run.seed)}")
     with _threads(run.threads):
         loop.resume()
         loop.go()
@@ -136,12 +133,40 @@ def train(
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "vocabulary": len(tokenizer),
     }
-    known = tuple(wording(row, tokenizer) for row in examples if row.rationale)
+    if config.base != NANO:
+        metrics["trained_parameters"] = sum(weight.numel() for weight in loop.named.values())
+    nano = config.base == NANO
+    known = tuple(wording(row, tokenizer) for row in examples if nano and row.rationale)
     card = bases.card_of(tokenizer, config, data, metrics)
     student = bases.Student(model.eval(), tokenizer, config, card, known)
     bases.save(student, run.folder)
     loop.forget()
     return TrainingResult(student, tuple(state.log))
+
+
+def _shown(examples: Sequence[TrainingRow], config: TrainConfig, seed: int) -> list[TrainingRow]:
+    """The rows to learn from, without what is not to be learned."""
+    chosen = balanced(examples, config.shots, seed)
+    if config.order == "decision-only":
+        return [dataclasses.replace(row, rationale=None) for row in chosen]
+    return chosen
+
+
+def _rows(examples: Sequence[TrainingRow], tokenizer: Any, config: TrainConfig) -> list[TokenRow]:
+    if config.order != "reason-first":
+        return [encode_row(row, tokenizer, config.max_tokens) for row in examples]
+    found = [row for example in examples if (row := encode_reasons(example, tokenizer, config.max_tokens))]
+    if not found:
+        hint = "Does any rationale pass the gates (see `status`), and is train.max_tokens large enough?"
+        raise StudentError("no row has reasons that fit, and they are to come first", hint=hint)
+    return found
+
+
+def _settings(config: TrainConfig) -> list[Any]:
+    """What a checkpoint must share with the training that goes on from it. How often to save is none of that."""
+    settings = {**bases.settings_of(config), **bases.identity(config)}
+    settings.pop("checkpoint_seconds")
+    return sorted(settings.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +194,12 @@ class _Loop:
         self.model, self.rows, self.valid, self.config, self.run, self.key = model, rows, valid, config, run, key
         self.state = _State()
         self.best: Weights = {}
-        self.plan = [
-            plan_epoch([_length(row) for row in rows], config.batch_tokens, run.seed, n) for n in range(config.epochs)
-        ]
+        self.plan = [plan(rows, config, run.seed, epoch) for epoch in range(config.epochs)]
         self.total = sum(map(len, self.plan))
-        self.named = dict(model.named_parameters())
-        self.optimizer = _optimizer(self.named, config)
+        self.named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self.optimizer = optimizer(self.named, config)
         self.saved_at = time.monotonic()
-        self.texts = any(len(row.completion) > 1 for row in rows)
+        self.texts = text_tokens(rows) > 0
         # Deciding is learned long before writing is: with texts, no epoch of the first half is taken or counted.
         self.first = config.epochs // 2 + 1 if self.texts else 1
 
@@ -185,8 +208,8 @@ class _Loop:
         while len(self.state.log) < self.config.epochs and not self._exhausted():
             epoch = len(self.state.log)
             start = sum(map(len, self.plan[:epoch]))
-            for batch in self.plan[epoch][self.state.step - start :]:
-                self._step([self.rows[n] for n in batch])
+            for step in self.plan[epoch][self.state.step - start :]:
+                self._step(step)
                 self._maybe_save()
             self._close_epoch()
         self._load(self.best)
@@ -195,27 +218,45 @@ class _Loop:
         stale = len(self.state.log) - max(self.state.peak_epoch, self.first - 1)
         return bool(self.config.patience and self.valid.prompts and stale >= self.config.patience)
 
-    def _step(self, rows: list[TokenRow]) -> None:
+    def _step(self, step: Step) -> None:
         config, state = self.config, self.state
         rate = config.learning_rate * schedule(state.step, self.total, config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        decision, text, texts = losses(self.model.train(), rows)
+        self.optimizer.zero_grad(set_to_none=True)
+        decision, text = self._gradients(step)
         loss = config.decision_weight * decision + config.text_weight * text
-        if not torch.isfinite(loss):
+        if not math.isfinite(loss):
             raise StudentError(
                 f"the loss is not finite at step {state.step + 1}", hint="Lower train.learning_rate and train again."
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.named.values(), 1.0)
         self.optimizer.step()
         state.step += 1
-        added = (decision.item() * len(rows), len(rows), text.item() * texts, texts)
+        added = (decision * step.decisions, step.decisions, text * step.texts, step.texts)
         state.sums = [total + more for total, more in zip(state.sums, added, strict=True)]
         if self.run.progress:
-            figures = {"epoch": len(state.log) + 1, "loss": loss.item(), "rate": rate}
-            self.run.progress(state.step, self.total, figures)
+            self.run.progress(state.step, self.total, {"epoch": len(state.log) + 1, "loss": loss, "rate": rate})
+
+    def _gradients(self, step: Step) -> tuple[float, float]:
+        """Add up the gradients of a step's parts; (mean decision loss, mean text loss) of the whole step.
+
+        Each part's share is of the whole step's tokens: parts may be computed elsewhere, and their gradients added.
+        """
+        config, decisions, texts = self.config, step.decisions, max(step.texts, 1)
+        means = [0.0, 0.0]
+        for part, rows in enumerate(step.parts):
+            with _chance(self.model.device, f"{self.run.seed} {self.state.step} {part}"), self._arithmetic():
+                found = sums(self.model.train(), rows)
+                decision, text = found.decision / decisions, found.text / texts
+                loss = config.decision_weight * decision + config.text_weight * text
+                loss.backward()  # type: ignore[no-untyped-call]
+            means = [means[0] + decision.item(), means[1] + text.item()]
+        return means[0], means[1]
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
+        low = self.config.precision != "float32"
+        return torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=low)
 
     def _close_epoch(self) -> None:
         state, config = self.state, self.config
@@ -308,7 +349,7 @@ class _Loop:
     def _load_moments(self, tensors: Weights) -> None:
         for name, weight in self.named.items():
             self.optimizer.state[weight] = {
-                "step": torch.tensor(float(self.state.step)),
+                "step": torch.tensor(float(self.state.step), device=weight.device),
                 **{
                     kind: torch.empty_like(weight).copy_(tensors[f"{kind}.{name}"])
                     for kind in ("exp_avg", "exp_avg_sq")
@@ -324,59 +365,20 @@ class _Loop:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def losses(model: Any, rows: Sequence[TokenRow]) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """(mean decision loss, mean text loss, text tokens) of a batch, in nats; without any text its loss is 0."""
-    tokens_BT, _ = pad([(row.prompt + row.completion)[:-1] for row in rows], model.device)
-    hidden_BTH = model.base_model(input_ids=tokens_BT, use_cache=False).last_hidden_state
-    width = tokens_BT.shape[1]
-    places = [n * width + len(row.prompt) - 1 + i for n, row in enumerate(rows) for i in range(len(row.completion))]
-    targets_N = torch.tensor([token for row in rows for token in row.completion], device=model.device)
-    first_N = torch.tensor([i == 0 for row in rows for i in range(len(row.completion))], device=model.device)
-    logits_NV = model.get_output_embeddings()(hidden_BTH.flatten(0, 1)[places])
-    loss_N = torch.nn.functional.cross_entropy(logits_NV, targets_N, reduction="none")
-    texts = len(places) - len(rows)
-    return loss_N[first_N].mean(), loss_N[~first_N].sum() / max(texts, 1), texts
-
-
-def schedule(step: int, total: int, warmup: float) -> float:
-    """Share of the learning rate at `step` of `total`: up in a line over `warmup` of them, then down a cosine to 0."""
-    warm = max(1, round(warmup * total))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-def plan_epoch(lengths: Sequence[int], batch_tokens: int, seed: int, epoch: int) -> list[list[int]]:
-    """The batches of one epoch: every index once, similar lengths together, in an order fixed by seed and epoch."""
-    order = random.Random(f"{seed} {epoch}")  # noqa: S311 - shuffling, not secrets
-    shuffled = list(range(len(lengths)))
-    order.shuffle(shuffled)
-    planned: list[list[int]] = []
-    pool = max(1, POOL * batch_tokens // max(lengths))
-    for start in range(0, len(shuffled), pool):
-        part = shuffled[start : start + pool]
-        planned += [[part[n] for n in batch] for batch in batches([lengths[n] for n in part], batch_tokens)]
-    order.shuffle(planned)
-    return planned
-
-
-def _length(row: TokenRow) -> int:
-    return len(row.prompt) + len(row.completion) - 1
-
-
-def _optimizer(named: Mapping[str, torch.nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    matrices = [weight for weight in named.values() if weight.ndim > 1]
-    others = [weight for weight in named.values() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
-
-
 def _fingerprint(*parts: object) -> str:
     """SHA-256 of the values' reprs, in hex."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(repr(part).encode())
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _chance(device: torch.device, seed: str) -> Iterator[None]:
+    """What is drawn within, such as what is dropped out, depends on `seed` alone; outside nothing changes."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:7], "big"))
+        yield
 
 
 @contextlib.contextmanager

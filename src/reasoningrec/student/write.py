@@ -2,7 +2,8 @@
 
 The decision (of the fused model, which may differ from the student's own), the lines to cite and "Why:" are forced;
 what is cited are the lines that weigh most for the decision, strongest first, so a text rests on what decided. From
-there the student writes. Only the next id of the plan can be cited, and a value only be written where that line has it.
+there the student writes. Only the next id of the plan can be cited, and nano can write a value only where that line has
+it; what else holds for other bases stands in `cites` and `speak`.
 """
 
 # Names end in their axes: B rows, T tokens so far, V vocabulary, H hidden, K keys in the cache.
@@ -11,7 +12,7 @@ there the student writes. Only the next id of the plan can be cited, and a value
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,8 +24,6 @@ from reasoningrec.records import Case
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import (
     CITATIONS,
-    DECISIONS,
-    WHY,
     CitationPlan,
     Prompt,
     continuation,
@@ -32,9 +31,12 @@ from reasoningrec.student.encode import (
     parse_reasons,
     plan_text,
 )
+from reasoningrec.student.form import DECISIONS, WHY
 from reasoningrec.student.phrasing import Phrasing
 from reasoningrec.student.score import Done, batches, pad
 from reasoningrec.student.shorthand import AHEAD, BAD, BEHIND, CITATION, GOOD, SLOTS, Shorthand
+from reasoningrec.student.speak import Manners, Masks, Wanted, steps, write_on
+from reasoningrec.student.speech import Speech
 
 BARRED: Final = float("-inf")
 NAMES: Final = frozenset((*GOOD, *BAD))
@@ -97,6 +99,70 @@ def write(
     Raises:
         StudentError: a prompt does not fit into `train.max_tokens`.
     """
+    opened, plans = _opened(student, cases, decisions, limits)
+    vocabulary = _vocabulary(student)
+    found: dict[int, list[int]] = {}
+    for batch in batches([len(tokens) for tokens in opened], limits.batch_tokens):
+        chosen = [plans[n] for n in batch]
+        choice = Choice(limits.temperature, [f"{cases[n].query.id}/{attempt}" for n in batch])
+        prompts = [opened[n] for n in batch]
+        if isinstance(vocabulary, Masks):
+            manners = _manners(vocabulary, chosen)
+            written = write_on(student.model, prompts, manners, choice, room_for(student, prompts, limits))
+        else:
+            phrasing = Phrasing(student.texts, vocabulary.cites) if student.texts else None
+            texts = [_Text(cases[n], decisions[n], plans[n], phrasing) for n in batch]
+            rules = _Rules(vocabulary, texts, student.model.device)
+            written = _decode(student.model, prompts, rules, choice, limits.max_new_tokens)
+        found.update(zip(batch, written, strict=True))
+        if progress:
+            progress(len(found), len(cases))
+    return [
+        _draft(case, decision, found[n], student)
+        for n, (case, decision) in enumerate(zip(cases, decisions, strict=True))
+    ]
+
+
+def stream(
+    student: Student, case: Case, decision: bool, limits: WriteLimits, attempt: int = 0
+) -> Generator[str, None, Draft]:
+    """Pieces of one text as they are written, all of them what follows "Why:" in `Draft.raw`; returns the draft.
+
+    The draft is that of `write`. nano writes in short form, so its text comes in one piece. Raises as `write` does.
+    """
+    if not isinstance(student.tokenizer, Speech):
+        (draft,) = write(student, [case], [decision], limits, attempt)
+        yield draft.raw.removeprefix(WHY)
+        return draft
+    opened, plans = _opened(student, [case], [decision], limits)
+    manners = _manners(masks_of(student), plans)
+    choice = Choice(limits.temperature, [f"{case.query.id}/{attempt}"])
+    tokens: list[int] = []
+    shown = ""
+    for _, token in steps(student.model, opened, manners, choice, room_for(student, opened, limits)):
+        tokens.append(token)
+        text = student.tokenizer.text([one for one in tokens if one != student.tokenizer.end])
+        whole = text.rstrip("\ufffd")  # a sign of several bytes comes when it is whole
+        if len(whole) > len(shown):
+            yield whole[len(shown) :]
+            shown = whole
+    draft = _draft(case, decision, tokens, student)
+    if rest := draft.raw.removeprefix(WHY)[len(shown) :]:
+        yield rest
+    return draft
+
+
+def room_for(student: Student, prompts: Sequence[Sequence[int]], limits: WriteLimits) -> int:
+    """Tokens that may be written after each of `prompts`: as many as allowed, and as the model has places for."""
+    places = getattr(student.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    longest = max(map(len, prompts))
+    return limits.max_new_tokens if places is None else max(0, min(limits.max_new_tokens, places - longest))
+
+
+def _opened(
+    student: Student, cases: Sequence[Case], decisions: Sequence[bool], limits: WriteLimits
+) -> tuple[list[tuple[int, ...]], list[CitationPlan]]:
+    """Each prompt with all that is forced, and what each text is to cite."""
     tokenizer = student.tokenizer
     prompts = [encode_prompt(case, tokenizer, student.config.max_tokens) for case in cases]
     plans = [
@@ -107,22 +173,25 @@ def write(
         prompt.tokens + continuation(DECISIONS[decision] + plan_text(*plan) + WHY, tokenizer)
         for prompt, decision, plan in zip(prompts, decisions, plans, strict=True)
     ]
-    vocabulary = _Vocabulary.of(tokenizer)
-    phrasing = Phrasing(student.texts, vocabulary.cites) if student.texts else None
-    found: dict[int, list[int]] = {}
-    for batch in batches([len(tokens) for tokens in opened], limits.batch_tokens):
-        texts = [_Text(cases[n], decisions[n], plans[n], phrasing) for n in batch]
-        rules = _Rules(vocabulary, texts, student.model.device)
-        seeds = [f"{cases[n].query.id}/{attempt}" for n in batch]
-        choice = _Choice(limits.temperature, seeds)
-        written = _decode(student.model, [opened[n] for n in batch], rules, choice, limits.max_new_tokens)
-        found.update(zip(batch, written, strict=True))
-        if progress:
-            progress(len(found), len(cases))
-    return [
-        _draft(case, decision, found[n], student)
-        for n, (case, decision) in enumerate(zip(cases, decisions, strict=True))
-    ]
+    return opened, plans
+
+
+def masks_of(student: Student) -> Masks:
+    """What a student that speaks (see `speech`) may write."""
+    width = student.model.get_output_embeddings().weight.shape[0]
+    return Masks(student.tokenizer.pieces, student.tokenizer.end, width)
+
+
+def _vocabulary(student: Student) -> _Vocabulary | Masks:
+    speaks = isinstance(student.tokenizer, Speech)
+    return masks_of(student) if speaks else _Vocabulary.of(student.tokenizer)
+
+
+def _manners(masks: Masks, plans: Sequence[CitationPlan]) -> Manners:
+    def next_of(plan: CitationPlan) -> Wanted:
+        return lambda cited: frozenset(plan.ids[len(cited) :][:1])
+
+    return Manners(masks, [next_of(one) for one in plans], end_line=False)
 
 
 def _plan(case: Case, prompt: Prompt, decision: bool, most: int) -> CitationPlan:
@@ -140,9 +209,13 @@ def _plan(case: Case, prompt: Prompt, decision: bool, most: int) -> CitationPlan
 
 
 def _draft(case: Case, decision: bool, tokens: list[int], student: Student) -> Draft:
-    end = student.tokenizer.eos_token_id
-    raw = WHY + str(student.tokenizer.decode([token for token in tokens if token != end]))
-    found = parse_reasons(raw, case) if tokens[-1:] == [end] else None
+    if isinstance(student.tokenizer, Speech):
+        end = student.tokenizer.end
+        raw, short = WHY + student.tokenizer.text([token for token in tokens if token != end]), None
+    else:
+        end, short = student.tokenizer.eos_token_id, case
+        raw = WHY + str(student.tokenizer.decode([token for token in tokens if token != end]))
+    found = parse_reasons(raw, short) if tokens[-1:] == [end] else None
     why, taste = found or ("", "")
     return Draft(case.query.id, decision, why, taste, tuple(dict.fromkeys(CITATION.findall(why))), raw)
 
@@ -259,7 +332,7 @@ class _Rules:
         self.allowed_BN[row] = self._allowed(text).to(self.allowed_BN.device)
 
 
-class _Choice:
+class Choice:
     """The next token of each row: the likeliest, or drawn by the Gumbel-max trick from the row's own generator."""
 
     def __init__(self, temperature: float, seeds: Sequence[str]) -> None:
@@ -267,6 +340,7 @@ class _Choice:
         self._generators = [torch.Generator().manual_seed(_seed(seed)) for seed in seeds]
 
     def __call__(self, logits_BV: torch.Tensor, alive: Sequence[int]) -> torch.Tensor:
+        """The next token of each of the rows `alive`."""
         if not self._temperature:
             return logits_BV.argmax(-1)
         width = logits_BV.shape[1]
@@ -280,7 +354,7 @@ def _seed(text: str) -> int:
 
 
 @torch.inference_mode()
-def _decode(model: Any, prompts: list[tuple[int, ...]], rules: _Rules, choose: _Choice, most: int) -> list[list[int]]:
+def _decode(model: Any, prompts: list[tuple[int, ...]], rules: _Rules, choose: Choice, most: int) -> list[list[int]]:
     """Tokens after each prompt, one at a time, up to and with the end token or `most`."""
     tokens_BT, lengths_B = pad(prompts, model.device)
     cache = DynamicCache()

@@ -1,0 +1,94 @@
+"""Reasons first: the student says why, and its decision is read from the logits after its own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reasoningrec.records import Case
+from reasoningrec.student.bases import Student
+from reasoningrec.student.encode import Prompt, encode_prompt, parse_reasons
+from reasoningrec.student.form import CUE, TASTE, WHY
+from reasoningrec.student.score import Done, batches, probabilities
+from reasoningrec.student.shorthand import CITATION
+from reasoningrec.student.speak import Manners, Wanted, write_on
+from reasoningrec.student.speech import Speech
+from reasoningrec.student.write import Choice, Draft, WriteLimits, masks_of, room_for
+
+
+def deliberate(
+    student: Student, cases: Sequence[Case], limits: WriteLimits, attempt: int = 0, progress: Done | None = None
+) -> list[tuple[float | None, Draft]]:
+    """P(Yes) of each case after the reasons written for it, and those reasons, in the order of `cases`.
+
+    A text can cite any line that its prompt shows, each once, at most `max_reasons`. P(Yes) is read after the text as
+    training would have written it out; it is None, and `why` empty, where the text is not of the form.
+
+    Args:
+        student: one that learned to reason first.
+        cases: what may be shown of each query.
+        limits: lengths, the number of reasons, and how freely words are chosen.
+        attempt: number of this try at the same cases.
+        progress: told how many texts are written.
+
+    Raises:
+        StudentError: a prompt does not fit into `train.max_tokens`.
+    """
+    speech: Speech = student.tokenizer
+    prompts = [encode_prompt(case, speech, student.config.max_tokens) for case in cases]
+    masks = masks_of(student)
+    found: dict[int, str] = {}
+    for batch in batches([len(prompt.tokens) for prompt in prompts], limits.batch_tokens):
+        opened = [prompts[n].tokens for n in batch]
+        wanted = [_any_of(prompts[n], limits.max_reasons) for n in batch]
+        manners = Manners(masks, wanted, end_line=True)
+        choice = Choice(limits.temperature, [f"{cases[n].query.id}/{attempt}" for n in batch])
+        written = write_on(student.model, opened, manners, choice, room_for(student, opened, limits))
+        texts = (speech.text([token for token in tokens if token != speech.end]) for tokens in written)
+        found.update(zip(batch, texts, strict=True))
+        if progress:
+            progress(len(found), len(cases))
+    reasons = [_reasons(found[n]) for n in range(len(cases))]
+    return _decided(student, cases, [prompt.tokens for prompt in prompts], reasons, limits.batch_tokens)
+
+
+def _any_of(prompt: Prompt, most: int) -> Wanted:
+    return lambda cited: prompt.citable.difference(cited) if len(cited) < most else frozenset()
+
+
+def _reasons(text: str) -> tuple[str, tuple[str, str] | None]:
+    """(the text from "Why:" on, its parts); no parts where it is not whole."""
+    raw = WHY + text
+    ended = re.search(rf"{TASTE}[^\n]*\n", raw)
+    return raw, parse_reasons(raw[: ended.end()], None) if ended else None
+
+
+def _decided(
+    student: Student,
+    cases: Sequence[Case],
+    prompts: Sequence[Sequence[int]],
+    reasons: Sequence[tuple[str, tuple[str, str] | None]],
+    batch_tokens: int,
+) -> list[tuple[float | None, Draft]]:
+    speech: Speech = student.tokenizer
+    asked = {n: (*prompts[n], *_written_out(speech, parts)) for n, (_, parts) in enumerate(reasons) if parts}
+    answers = probabilities(student.model, speech.decisions, list(asked.values()), batch_tokens)
+    chances = dict(zip(asked, answers, strict=True))
+    found = []
+    for n, (case, (raw, parts)) in enumerate(zip(cases, reasons, strict=True)):
+        p = chances.get(n)
+        draft = Draft(case.query.id, (p or 0.0) >= 0.5, "", "", (), raw)
+        if parts:
+            why, taste = parts
+            draft = replace(draft, why=why, taste=taste, citations=tuple(dict.fromkeys(CITATION.findall(why))))
+        found.append((p, draft))
+    return found
+
+
+def _written_out(speech: Speech, parts: tuple[str, str]) -> tuple[int, ...]:
+    """Tokens of the reasons up to the decision, as training has them."""
+    why, taste = parts
+    text = f" {why}{TASTE} {taste}\n{speech.said(True)}"
+    assert CUE[1:] in text
+    return speech.after(speech.opening, text)[:-1]
