@@ -142,7 +142,8 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quant
             )
         missing = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
         if not missing:
-            return model.to(device).eval()
+            # A quantized model is on the GPU as it is loaded.
+            return (model if quantization else model.to(device)).eval()
     except torch.cuda.OutOfMemoryError:
         hint = "Name a smaller model, or serve it elsewhere and name its `endpoint`."
         raise TeacherError(f'{checkpoint.field} = "{checkpoint.source}": does not fit into memory', hint=hint) from None

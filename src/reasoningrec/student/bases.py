@@ -64,6 +64,23 @@ class Card:
     """Commit of the base on the hub; "" = it is no hub's."""
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a card says of the base."""
+
+    name: str
+    weights: str
+    revision: str
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Base | None:
+        """The base as it is now; None = nano. Raises as `find` does."""
+        if config.base == NANO:
+            return None
+        found = find(config.base)
+        return cls(found.name, checkpoint.digest_of_weights(found), found.revision or "")
+
+
 @dataclass(frozen=True, eq=False)
 class Student:
     """A model with the tokenizer and settings it was trained with."""
@@ -221,20 +238,25 @@ def load(folder: Path, base: str = "") -> Student:
     return Student(model.eval(), spoken, config, card, texts)
 
 
-def card_of(tokenizer: Tokenizer, config: TrainConfig, data: str, metrics: Mapping[str, float | int | None]) -> Card:
-    """The card of a student trained with `config` on data of fingerprint `data`."""
-    settings, known = settings_of(config), (tokenizer_digest(tokenizer), prompt_digest(config), data)
-    if config.base == NANO:
-        return Card(NANO, *known, settings, dict(metrics))
-    found = find(config.base)
+def card_of(
+    tokenizer: Tokenizer,
+    config: TrainConfig,
+    data: str,
+    metrics: Mapping[str, float | int | None],
+    base: Base | None = None,
+) -> Card:
+    """The card of a student trained with `config`, from `base` (None = nano), on data of fingerprint `data`."""
+    known = (tokenizer_digest(tokenizer), prompt_digest(config), data)
+    if base is None:
+        return Card(NANO, *known, settings_of(config), dict(metrics))
     return Card(
-        found.name,
+        base.name,
         *known,
-        {**settings, "base": found.name},
+        {**settings_of(config), "base": base.name},
         dict(metrics),
-        weights=checkpoint.digest_of_weights(found),
+        weights=base.weights,
         template=template_digest(tokenizer),
-        revision=found.revision or "",
+        revision=base.revision,
     )
 
 

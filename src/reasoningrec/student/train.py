@@ -112,7 +112,7 @@ def train(
     """
     if not examples:
         raise StudentError("there are no rows to train on", hint="Check the split: does any user have a train window?")
-    examples = _shown(examples, config, run.seed)
+    examples, base = _shown(examples, config, run.seed), bases.Base.of(config)
     model, tokenizer = bases.build(config, [row_text(row) for row in examples], run.seed)
     rows = _rows(examples, tokenizer, config)
     asked = [] if config.order == "reason-first" else valid
@@ -137,7 +137,7 @@ def train(
         metrics["trained_parameters"] = sum(weight.numel() for weight in loop.named.values())
     nano = config.base == NANO
     known = tuple(wording(row, tokenizer) for row in examples if nano and row.rationale)
-    card = bases.card_of(tokenizer, config, data, metrics)
+    card = bases.card_of(tokenizer, config, data, metrics, base)
     student = bases.Student(model.eval(), tokenizer, config, card, known)
     bases.save(student, run.folder)
     loop.forget()
