@@ -246,10 +246,14 @@ def exactly(model: Any, prompts: Sequence[Prompt], dtype: torch.dtype) -> list[f
 
 
 def peak(dtype: torch.dtype, candidates: int, way: Plain | None) -> float:
-    """Megabytes by which a fresh process grows at most while it scores a group; `way` None is the shared prefix."""
+    """Megabytes by which a fresh process grows at most while it scores a group; `way` None is the shared prefix.
+
+    The median of five processes: what the allocator keeps differs from one to the next.
+    """
     words = ["shared"] if way is None else [str(way.batch), way.kernel, *(["padded"] if way.padded else [])]
     command = [sys.executable, __file__, "--memory", NAMES[dtype], str(candidates), *words]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(5)]
+    return statistics.median(float(run.stdout) for run in runs)
 
 
 def grow(name: str, candidates: int, way: Sequence[str]) -> float:
