@@ -6,8 +6,9 @@ in place of the bar.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -108,6 +109,24 @@ class Screen:
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error for work that is no stage; yields what is told (done, in all)."""
+    console = Console(stderr=True)
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task, said = bars.add_task(what, total=None), time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal said
+            bars.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - said >= PATIENCE:
+                said = time.monotonic()
+                console.print(f"  {done:,} of {total:,} {what}", highlight=False)
+
+        yield tell
 
 
 def _remedy(counts: Mapping[str, int | float]) -> str:

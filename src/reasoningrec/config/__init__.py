@@ -23,9 +23,10 @@ from reasoningrec.config.sections import (
     TrainConfig,
     VerifyConfig,
 )
-from reasoningrec.config.toml import parse, read
+from reasoningrec.config.toml import MODES, parse, read
 
 __all__ = [
+    "MODES",
     "NANO",
     "BudgetConfig",
     "Columns",

@@ -20,6 +20,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from reasoningrec.evaluation.evaluate import Curve, Evaluation, MethodResult, Reading
+from reasoningrec.evaluation.learning import Point, Studies
 from reasoningrec.evaluation.teacher import TeacherAccount
 
 INK: Final = "#1f2933"
@@ -62,8 +63,8 @@ class Picture:
     svg: str
 
 
-def draw_all(evaluation: Evaluation) -> dict[str, Picture]:
-    """Every picture for which there are figures, by name: auc-<subset>, roc, calibration, weights, gates."""
+def draw_all(evaluation: Evaluation, studies: Studies) -> dict[str, Picture]:
+    """Every picture for which there are figures, by name: auc-<subset>, roc, calibration, weights, gates, learning."""
     reading = evaluation.readings[0]
     shown = _shown(evaluation.curves, reading)
     pictures = [comparison(reading, evaluation.level) for reading in evaluation.readings]
@@ -75,6 +76,8 @@ def draw_all(evaluation: Evaluation) -> dict[str, Picture]:
         pictures.append(weights(evaluation.weights))
     if evaluation.teacher.gates:
         pictures.append(gates(evaluation.teacher))
+    if studies.curve:
+        pictures.append(learning(studies.curve, evaluation.reading("all")))
     return {picture.name: picture for picture in pictures}
 
 
@@ -219,6 +222,40 @@ def gates(account: TeacherAccount) -> Picture:
     caption = f"Of {account.rationales:,} rationales {account.kept:,} were kept"
     caption += "; below, how many failed each gate that dropped any." if rows else "."
     return _picture("gates", caption, f"kept {account.kept}; {said}", draw, (6.4, 0.9 + 0.3 * (len(rows) + 1)))
+
+
+def learning(curve: Sequence[Point], reading: Reading) -> Picture:
+    """AUC of the student by the number of rows it learned from, between the fused decision and the best baseline."""
+    known = [point for point in curve if point.auc is not None]
+    lines = [result for result in reading.methods if result.kind == "fused" or result.method == reading.baseline]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        places = range(len(known))
+        means = np.array([point.auc for point in known])
+        spreads = np.array([point.spread or 0.0 for point in known])
+        axes.fill_between(places, means - spreads, means + spreads, color=COLOURS["student"], alpha=0.15, linewidth=0)
+        axes.plot(places, means, color=COLOURS["student"], marker=MARKERS["student"], linewidth=1.8, label="student")
+        for result in lines:
+            if result.measures.auc is not None:
+                axes.axhline(
+                    result.measures.auc, color=COLOURS[result.kind], linestyle=STYLES[result.kind], linewidth=1.4,
+                    label=result.method,
+                )  # fmt: skip
+        axes.axhline(0.5, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set_xticks(places, [_rows_of(point) for point in known])
+        axes.set(xlabel="rows learned from", ylabel="AUC (0.5 is chance)")
+        axes.grid(axis="y")
+        axes.legend(loc="lower right")
+
+    said = "; ".join(f"{_rows_of(point)}: {point.auc:.3f}" for point in known)
+    caption = "Learning curve of the student: mean over seeds, with a band of one standard deviation. "
+    caption += "Lines: the fused decision and the plain baseline chosen on valid, both from all rows."
+    return _picture("learning", caption, said, draw, (6.0, 3.8))
+
+
+def _rows_of(point: Point) -> str:
+    return point.shots if point.shots == "untrained" else f"{point.rows:,}"
 
 
 def _shown(curves: Sequence[Curve], reading: Reading) -> dict[str, str]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from reasoningrec.evaluation.evaluate import FUSED, STUDENT, Answers, Evaluation, MethodResult, Reading
 from reasoningrec.evaluation.explanations import Check, citation_spans, cited_ids
+from reasoningrec.evaluation.learning import Studies
 from reasoningrec.evaluation.pictures import draw_all
 from reasoningrec.records import Evidence, Explanation, Fact, Prediction
 
@@ -44,6 +45,12 @@ SUBSETS: Final[Mapping[str, str]] = {
 }
 
 
+MODES: Final[Mapping[str, str]] = {
+    "predict-first": "decides, then says why",
+    "reason-first": "says why, then decides",
+    "predict-only": "only decides",
+}
+NO_STUDIES: Final = Studies()
 TEXTS: Final[Mapping[str, str]] = {
     "describe": "item descriptions",
     "profile": "user profiles",
@@ -127,26 +134,27 @@ def choose_samples(
     )
 
 
-def write_report(evaluation: Evaluation, samples: Sequence[Sample], folder: Path) -> tuple[Path, Path]:
+def write_report(
+    evaluation: Evaluation, samples: Sequence[Sample], folder: Path, studies: Studies = NO_STUDIES
+) -> tuple[Path, Path]:
     """Write `report.md` and `report.html` into `folder` (made if need be); returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     page, text = folder / "report.html", folder / "report.md"
-    page.write_text(render_html(evaluation, samples), "utf-8")
-    text.write_text(render_markdown(evaluation, samples), "utf-8")
+    page.write_text(render_html(evaluation, samples, studies), "utf-8")
+    text.write_text(render_markdown(evaluation, samples, studies), "utf-8")
     return text, page
 
 
-def render_html(evaluation: Evaluation, samples: Sequence[Sample]) -> str:
+def render_html(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies = NO_STUDIES) -> str:
     """The page as one self-contained text."""
-    pictures = {name: (picture, Markup(picture.svg)) for name, picture in draw_all(evaluation).items()}  # noqa: S704
-    return (
-        _environment(html=True).get_template("report.html.j2").render(**_shared(evaluation, samples), pictures=pictures)
-    )
+    pictures = {name: (picture, Markup(picture.svg)) for name, picture in draw_all(evaluation, studies).items()}  # noqa: S704
+    template = _environment(html=True).get_template("report.html.j2")
+    return template.render(**_shared(evaluation, samples, studies), pictures=pictures)
 
 
-def render_markdown(evaluation: Evaluation, samples: Sequence[Sample]) -> str:
+def render_markdown(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies = NO_STUDIES) -> str:
     """The report without its pictures, for terminals and code review."""
-    text = _environment(html=False).get_template("report.md.j2").render(**_shared(evaluation, samples))
+    text = _environment(html=False).get_template("report.md.j2").render(**_shared(evaluation, samples, studies))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -195,6 +203,11 @@ def check_value(check: Check) -> str:
     return f"{check.value:.1%}" if check.unit == "share" else f"{check.value:.1f} {check.unit}"
 
 
+def in_seconds(value: float) -> str:
+    """A time with its unit, milliseconds below a second."""
+    return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.1f} ms"
+
+
 def in_words(writers: Sequence[tuple[str, int]]) -> str:
     """ "12 by offline, 3 by given"; "nobody" where there is no text."""
     return ", ".join(f"{texts:,} by {origin}" for origin, texts in writers) or "nobody"
@@ -218,11 +231,13 @@ def markdown(value: Any) -> Any:
     return re.sub(r"([\\`*_|#])", r"\\\1", plain)
 
 
-def _shared(evaluation: Evaluation, samples: Sequence[Sample]) -> dict[str, Any]:
+def _shared(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies) -> dict[str, Any]:
     shown = evaluation.readings[0].methods
     return {
         "evaluation": evaluation,
         "samples": samples,
+        "studies": studies,
+        "mode_says": MODES,
         "protocol_says": PROTOCOLS[evaluation.protocol],
         "subset_says": SUBSETS,
         "method_says": {row.method: METHODS[row.method] for row in shown if row.method in METHODS},
@@ -242,6 +257,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
     )
     filters: dict[str, Callable[..., Any]] = {
         "figure": figure,
+        "seconds": in_seconds,
         "interval": with_interval,
         "check_value": check_value,
         "segments": segments,

@@ -47,18 +47,23 @@ def check_base(space: Workspace) -> None:
 def train_student(desk: Desk) -> Outcome:
     """Train on every train window; those with a rationale that passed all gates also train the text."""
     space = desk.space
-    written = rationales_of(desk.folder / "reason.jsonl")
-    kept = {row["query_id"] for row in read_jsonl(desk.folder / "verify.jsonl") if from_row(Verdict, row).kept}
-    rows = [
-        TrainingRow(case, space.label_of[id], written[id] if id in kept else None)
-        for case in space.cases(space.ids("train"))
-        for id in [case.query.id]
-    ]
+    rows = training_rows(space)
     valid = [TrainingRow(case, space.label_of[case.query.id]) for case in space.cases(space.ids("valid"))]
     config = space.config
     run = TrainingRun(desk.folder / "train", config.seed, config.threads, lambda done, total, _: desk.tell(done, total))
     metrics = train(rows, valid, config.train, run).student.card.metrics
     return Outcome({name: value for name, value in metrics.items() if value is not None})
+
+
+def training_rows(space: Workspace) -> list[TrainingRow]:
+    """Every train window, in order of id, with its rationale where that passed all gates."""
+    written = rationales_of(space.folder / "reason.jsonl")
+    kept = {row["query_id"] for row in read_jsonl(space.folder / "verify.jsonl") if from_row(Verdict, row).kept}
+    return [
+        TrainingRow(case, space.label_of[id], written[id] if id in kept else None)
+        for case in space.cases(space.ids("train"))
+        for id in [case.query.id]
+    ]
 
 
 def predict_fields(space: Workspace) -> dict[str, Json]:

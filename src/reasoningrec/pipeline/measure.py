@@ -13,6 +13,7 @@ from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
 from reasoningrec.evaluation.teacher import TeacherAccount, account_of_gates, account_of_texts
 from reasoningrec.pipeline.stage import Desk, Outcome
+from reasoningrec.pipeline.studies import digests, studies
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
 from reasoningrec.records import Case, Explanation, Prediction, Role, Verdict
 from reasoningrec.rows import Json, from_row, read_json, read_jsonl, read_records, to_row, write_json
@@ -144,8 +145,9 @@ def _student(desk: Desk) -> tuple[str, ...]:
 
 
 def report_fields(space: Workspace) -> dict[str, Json]:
-    """What the report shows."""
-    return {**space.config.report.model_dump(mode="json"), "seed": space.config.seed}
+    """What the report shows; studies that were made beside the line, by their content."""
+    fields = {**space.config.report.model_dump(mode="json"), "seed": space.config.seed}
+    return {**fields, **digests(space.folder)}
 
 
 def write_reports(desk: Desk) -> Outcome:
@@ -158,5 +160,5 @@ def write_reports(desk: Desk) -> Outcome:
     samples = choose_samples(
         texts, evidence, answers(space, "test"), titles, count=space.config.report.samples, seed=space.config.seed
     )
-    write_report(found, samples, desk.folder)
+    write_report(found, samples, desk.folder, studies(desk.folder))
     return Outcome({"samples": len(samples)})
