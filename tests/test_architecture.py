@@ -25,7 +25,7 @@ ORDER = (
     " | pipeline recommender cluster | server | cli __main__ | reasoningrec"
 )
 WITH_TORCH = {
-    *(f"{PACKAGE}.student.{name}" for name in ("bases", "nano", "head", "lora", "steps", "train", "score")),
+    *(f"{PACKAGE}.student.{name}" for name in ("bases", "nano", "head", "lora", "steps", "ranks", "train", "score")),
     *(f"{PACKAGE}.student.{name}" for name in ("agree", "packed", "attend")),
     *(f"{PACKAGE}.student.{name}" for name in ("speak", "write", "deliberate", "export")),
     *(f"{PACKAGE}.llm.{name}" for name in ("local", "checkpoint", "drawing")),

@@ -33,7 +33,7 @@ PATIENCE: Final = 30.0
 """Seconds between two lines on a stage that is at work, where there is no bar."""
 SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("describe", "profile", "reason"), ("texts", "failed", "missing", "calls", "cost")),
-    "train": ("rows", "texts", "parameters", "trained_parameters", "epochs", "valid_auc"),
+    "train": ("rows", "texts", "parameters", "trained_parameters", "epochs", "processes", "valid_auc"),
 }
 """Counts to show of stages that have more than fit on a line; `status` shows all."""
 

@@ -167,9 +167,13 @@ def _estimate(folder: Path, config: Config, stages: Sequence[str], retry_failed:
 def _go(folder: Path, config: Config, until: str, *, retry_failed: bool) -> None:
     from reasoningrec.cli.progress import Screen
     from reasoningrec.pipeline.line import run_line
+    from reasoningrec.pipeline.together import together
 
-    with Screen() as screen:
-        run_line(folder, config, screen, until, retry_failed=retry_failed)
+    def work() -> None:
+        with Screen() as screen:
+            run_line(folder, config, screen, until, retry_failed=retry_failed)
+
+    together(folder, config, work)
 
 
 def status(folder: Path = RUN) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import torch
 
 from reasoningrec.config import MODES, Config
 from reasoningrec.evaluation.learning import Latency
@@ -23,7 +20,7 @@ from reasoningrec.records import Case
 from reasoningrec.rows import write_records
 from reasoningrec.runs import Run
 from reasoningrec.student.bases import Student
-from reasoningrec.student.score import use_threads
+from reasoningrec.student.score import place_of, use_threads
 
 WARM: Final = 2
 """Queries asked before the clock starts."""
@@ -73,7 +70,7 @@ def _timed(student: Student, cases: Sequence[Case], config: Config) -> Latency:
         most=round(float(np.quantile(times, 0.95)), 4),
         together=round(together / len(rest), 4),
         by_student=by_student,
-        where=f"{machine()}, {torch.get_num_threads()} threads",
+        where=place_of(student),
     )
 
 
@@ -85,10 +82,3 @@ def _seconds(student: Student, cases: Sequence[Case], config: Config) -> tuple[f
         return time.perf_counter() - begun, 0
     texts = explain(student, cases, [(one.p or 0.0) >= 0.5 for one in said], config, said)
     return time.perf_counter() - begun, sum(text.origin == "student" for text in texts)
-
-
-def machine() -> str:
-    """The processor and its cores, or the GPU, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -21,8 +21,9 @@ from reasoningrec.runs import Journal
 from reasoningrec.student import bases
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TrainingRow
+from reasoningrec.student.ranks import Ranks
 from reasoningrec.student.score import use_threads
-from reasoningrec.student.train import TrainingRun, train
+from reasoningrec.student.train import Report, TrainingRun, train
 from reasoningrec.teacher import verify
 
 CHUNK = 256
@@ -46,13 +47,19 @@ def check_base(space: Workspace) -> None:
 
 def train_student(desk: Desk) -> Outcome:
     """Train on every train window; those with a rationale that passed all gates also train the text."""
-    space = desk.space
+    ranks = Ranks.gathered()
+    ranks.tell(True)
+    metrics = train_together(desk.space, ranks, lambda done, total, _: desk.tell(done, total))
+    return Outcome({name: value for name, value in metrics.items() if value is not None})
+
+
+def train_together(space: Workspace, ranks: Ranks, progress: Report | None = None) -> Mapping[str, float | int | None]:
+    """Train the run's student, alone or with other processes, each of which calls this; its figures."""
+    config = space.config
     rows = training_rows(space)
     valid = [TrainingRow(case, space.label_of[case.query.id]) for case in space.cases(space.ids("valid"))]
-    config = space.config
-    run = TrainingRun(desk.folder / "train", config.seed, config.threads, lambda done, total, _: desk.tell(done, total))
-    metrics = train(rows, valid, config.train, run).student.card.metrics
-    return Outcome({name: value for name, value in metrics.items() if value is not None})
+    run = TrainingRun(space.folder / "train", config.seed, config.threads, progress, ranks)
+    return train(rows, valid, config.train, run).student.card.metrics
 
 
 def training_rows(space: Workspace) -> list[TrainingRow]:

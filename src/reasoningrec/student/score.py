@@ -11,6 +11,7 @@ share nothing go the plain way, in padded batches.
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -133,3 +134,10 @@ def use_threads(count: int) -> None:
     """CPU threads of the student from here on; 0 = leave them as they are."""
     if count:
         torch.set_num_threads(count)
+
+
+def place_of(student: Student) -> str:
+    """Where the student works: the GPU's name, or how many threads of which processor."""
+    if student.model.device.type == "cuda":
+        return torch.cuda.get_device_name(student.model.device)
+    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"

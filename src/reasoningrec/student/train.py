@@ -39,6 +39,7 @@ from reasoningrec.student.encode import (
     row_text,
     wording,
 )
+from reasoningrec.student.ranks import ALONE, Ranks
 from reasoningrec.student.score import probabilities
 from reasoningrec.student.steps import Step, balanced, optimizer, plan, schedule, sums, text_tokens
 
@@ -58,12 +59,14 @@ class TrainingRun:
         seed: of the first weights and the order of the rows.
         threads: of the CPU; 0 = all cores.
         progress: told (steps done, steps planned, figures of the step) after every step.
+        ranks: the processes that train together. Only the first writes and tells.
     """
 
     folder: Path
     seed: int
     threads: int = 0
     progress: Report | None = None
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ def train(
     held = _Valid(prompts, [row.label for row in asked], decision_ids(tokenizer))
     data = _fingerprint(rows, held, bases.tokenizer_digest(tokenizer))
     loop = _Loop(model, rows, held, config, run, f"{data} {_fingerprint(*_settings(config), run.seed)}")
-    with _threads(run.threads):
+    run.ranks.agree(data)
+    with _threads(run.threads or run.ranks.threads):
         loop.resume()
         loop.go()
     state = loop.state
@@ -133,14 +137,17 @@ def train(
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "vocabulary": len(tokenizer),
     }
+    if run.ranks.size > 1:
+        metrics["processes"] = run.ranks.size
     if config.base != NANO:
         metrics["trained_parameters"] = sum(weight.numel() for weight in loop.named.values())
     nano = config.base == NANO
     known = tuple(wording(row, tokenizer) for row in examples if nano and row.rationale)
     card = bases.card_of(tokenizer, config, data, metrics, base)
     student = bases.Student(model.eval(), tokenizer, config, card, known)
-    bases.save(student, run.folder)
-    loop.forget()
+    if run.ranks.first:
+        bases.save(student, run.folder)
+        loop.forget()
     return TrainingResult(student, tuple(state.log))
 
 
@@ -175,11 +182,12 @@ class _Valid:
     labels: list[bool]
     decisions: tuple[int, int]
 
-    def measure(self, model: Any, batch_tokens: int) -> tuple[float | None, float | None]:
+    def measure(self, model: Any, batch_tokens: int, ranks: Ranks) -> tuple[float | None, float | None]:
         """(AUC, log loss) of the model as it is; None where undefined. A missing probability counts as 1/2."""
         if not self.prompts:
             return None, None
-        found = probabilities(model.eval(), self.decisions, self.prompts, batch_tokens)
+        own = self.prompts[ranks.rank :: ranks.size]
+        found = ranks.gather(probabilities(model.eval(), self.decisions, own, batch_tokens), len(self.prompts))
         p = [0.5 if value is None else value for value in found]
         auc = float(roc_auc_score(self.labels, p)) if len(set(self.labels)) == 2 else None
         return auc, float(log_loss(self.labels, p, labels=[False, True]))
@@ -230,29 +238,31 @@ class _Loop:
             raise StudentError(
                 f"the loss is not finite at step {state.step + 1}", hint="Lower train.learning_rate and train again."
             )
+        self.run.ranks.add_gradients(self.named.values())
         torch.nn.utils.clip_grad_norm_(self.named.values(), 1.0)
         self.optimizer.step()
         state.step += 1
         added = (decision * step.decisions, step.decisions, text * step.texts, step.texts)
         state.sums = [total + more for total, more in zip(state.sums, added, strict=True)]
-        if self.run.progress:
+        if self.run.progress and self.run.ranks.first:
             self.run.progress(state.step, self.total, {"epoch": len(state.log) + 1, "loss": loss, "rate": rate})
 
     def _gradients(self, step: Step) -> tuple[float, float]:
         """Add up the gradients of a step's parts; (mean decision loss, mean text loss) of the whole step.
 
-        Each part's share is of the whole step's tokens: parts may be computed elsewhere, and their gradients added.
+        Each part's share is of the whole step's tokens, so that what other processes compute has but to be added.
         """
         config, decisions, texts = self.config, step.decisions, max(step.texts, 1)
         means = [0.0, 0.0]
-        for part, rows in enumerate(step.parts):
+        for part, rows in self.run.ranks.share(step.parts):
             with _chance(self.model.device, f"{self.run.seed} {self.state.step} {part}"), self._arithmetic():
                 found = sums(self.model.train(), rows)
                 decision, text = found.decision / decisions, found.text / texts
                 loss = config.decision_weight * decision + config.text_weight * text
                 loss.backward()  # type: ignore[no-untyped-call]
             means = [means[0] + decision.item(), means[1] + text.item()]
-        return means[0], means[1]
+        added = self.run.ranks.total(means)
+        return added[0], added[1]
 
     def _arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         low = self.config.precision != "float32"
@@ -260,7 +270,7 @@ class _Loop:
 
     def _close_epoch(self) -> None:
         state, config = self.state, self.config
-        auc, loss = self.valid.measure(self.model, config.batch_tokens)
+        auc, loss = self.valid.measure(self.model, config.batch_tokens, self.run.ranks)
         decision, decisions, text, texts = state.sums
         state.log.append(
             {
@@ -290,6 +300,8 @@ class _Loop:
         self.best = {name: weight.detach().clone() for name, weight in self.named.items()}
 
     def _write_log(self) -> None:
+        if not self.run.ranks.first:
+            return
         lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in self.state.log)
         self.run.folder.mkdir(parents=True, exist_ok=True)
         fresh = self.run.folder / f"{LOG}.new"
@@ -297,7 +309,8 @@ class _Loop:
         fresh.replace(self.run.folder / LOG)
 
     def _maybe_save(self) -> None:
-        if time.monotonic() - self.saved_at < self.config.checkpoint_seconds:
+        early = time.monotonic() - self.saved_at < self.config.checkpoint_seconds
+        if early or not self.run.ranks.first:
             return
         place = self.run.folder / f"checkpoint-{self.state.step:09d}"
         fresh = self.run.folder / "checkpoint.new"
@@ -323,6 +336,15 @@ class _Loop:
 
     def resume(self) -> None:
         """Go on from the newest checkpoint of these very rows and settings; drop those of others."""
+        ranks = self.run.ranks
+        if ranks.first:
+            self._resume()
+        ranks.wait()
+        if not ranks.first:
+            self._resume()
+        ranks.wait()
+
+    def _resume(self) -> None:
         found = self._checkpoints()
         if not found:
             return
