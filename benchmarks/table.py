@@ -16,6 +16,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 READINGS = (("strict", "distinct"), ("honest", "all"))
 """The headline first, then the reading that published figures use."""
 DATASETS = ("fashion", "beauty", "ml-1m", "ml-100k", "amazon-fashion-5core", "demo")
+SHOTS = ("untrained", "16", "64", "256", "all")
 MEASURES = (
     ("citations_exist", "citations that exist"),
     ("stance_agreement", "agrees with the decision"),
@@ -34,7 +35,9 @@ def tables() -> str:
     """Everything between the README's marks."""
     decisions, explanations = read_rows(RESULTS / "decisions.jsonl"), read_rows(RESULTS / "explanations.jsonl")
     parts = [_decisions(decisions, protocol, subset) for protocol, subset in READINGS]
-    return "\n\n".join([*parts, _explanations(explanations), _provenance(decisions)])
+    students, speed = read_rows(RESULTS / "students.jsonl"), read_rows(RESULTS / "speed.jsonl")
+    more = [_students(students), _speed(speed)]
+    return "\n\n".join([*parts, _explanations(explanations), _provenance(decisions), *filter(None, more)])
 
 
 def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
@@ -86,9 +89,50 @@ def _explanations(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _students(rows: list[dict[str, Any]]) -> str:
+    """AUC of the student alone, by the number of rows it learned from."""
+    curves: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if "shots" in row:
+            spread = "" if row["spread"] is None else f" ± {row['spread']:.3f}"
+            curves.setdefault(row["name"], {})[row["shots"]] = f"{_figure(row['auc'])}{spread}"
+    if not curves:
+        return ""
+    lines = [
+        "**The student alone, by the number of rows it learned from** (test AUC, mean ± standard deviation of 3 seeds)",
+        "",
+        f"| student | {' | '.join(SHOTS)} |",
+        f"|---|{'---|' * len(SHOTS)}",
+        *(f"| {name} | {' | '.join(found.get(shots, '–') for shots in SHOTS)} |" for name, found in curves.items()),
+    ]
+    return "\n".join([*lines, "", _measured_by("students.py", [row for row in rows if "shots" in row])])
+
+
+def _speed(rows: list[dict[str, Any]]) -> str:
+    """What was timed side by side with something else."""
+    if not rows:
+        return ""
+    lines = [
+        "**Speed and memory**, each measured in one run with what it is compared with",
+        "",
+        "| what | figure | compared with | figure | ratio |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['name']} | {row['value']:,g} {row['unit']} | {row['baseline']} | "
+            f"{row['baseline_value']:,g} {row['unit']} | {row['ratio']:g} |"
+            for row in rows
+        ),
+    ]
+    return "\n".join(lines)
+
+
 def _provenance(rows: list[dict[str, Any]]) -> str:
+    return _measured_by("decisions.py", rows)
+
+
+def _measured_by(script: str, rows: list[dict[str, Any]]) -> str:
     where = sorted({f"{row['machine']}, {row['date']}, commit {row['commit']}" for row in rows})
-    return "Measured by `benchmarks/decisions.py` on: " + "; ".join(where) + "."
+    return f"Measured by `benchmarks/{script}` on: " + "; ".join(where) + "."
 
 
 def _figure(value: float | None) -> str:
