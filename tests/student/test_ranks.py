@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -92,21 +91,16 @@ def wait_for_checkpoint(folder: Path, work: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def members(group: int) -> list[int]:
-    """Processes of a session that run the package, launcher excluded, the first rank first."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            others = os.getsid(int(place.name)) == group and int(place.name) != group
-            if others and b"reasoningrec" in (place / "cmdline").read_bytes():
-                found.append(int(place.name))
-    return sorted(found)
+def members(launcher: int) -> list[int]:
+    """The processes that a launcher has started, the first rank first."""
+    return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text("ascii").split()]
 
 
 def test_two_processes_go_on_after_a_kill_to_the_same_weights(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     work = started(straight)
-    assert work.wait(PATIENCE) == 0
+    _, said = work.communicate(timeout=PATIENCE)
+    assert work.returncode == 0, said
     work = started(killed)
     wait_for_checkpoint(killed, work)
     for process in (*members(work.pid), work.pid):
@@ -144,6 +138,7 @@ def test_processes_that_train_different_things_are_told(tmp_path: Path) -> None:
         "try:\n    ranks.agree(('ab' if ranks.first else 'cd') * 32)\n"
         "except StudentError as error:\n    print('TOLD', error)\n"
         "print('SUM', ranks.total([1.0, float(ranks.rank)]), ranks.gather([ranks.rank, None], 4))\n"
+        "ranks.part()\n"
     )
     done = subprocess.run([*TWO, str(script)], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,7 @@ def together(folder: Path, config: Config, work: Callable[[], None]) -> None:
     if ranks.first:
         work()
         ranks.tell(False)
-        return
-    while ranks.tell(False):
-        train_together(Workspace(folder, config), ranks)
+    else:
+        while ranks.tell(False):
+            train_together(Workspace(folder, config), ranks)
+    ranks.part()

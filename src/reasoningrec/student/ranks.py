@@ -126,6 +126,11 @@ class Ranks:
                 hint="They must have the same run folder, configuration and version of the package.",
             )
 
+    def part(self) -> None:
+        """Let go of the others; a process that does not may crash as it ends."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
     def tell(self, flag: bool) -> bool:
         """What rank 0 says, in every process."""
         if self.size == 1:
