@@ -39,6 +39,11 @@ class Attributes:
         labels = {name: names for name, (_, names) in named.items()}
         return cls(groups | {"price": bands}, labels | {"price": band_names}, _title_words(items))
 
+    @property
+    def words_of(self) -> tuple[Ints, Ints]:
+        """The words of each item as groups: (offsets (I + 1,), columns of `words`)."""
+        return self.words.indptr.astype(np.int64), self.words.indices.astype(np.int64)
+
     def likeness(self, first: Ints, second: Ints) -> Floats:
         """(Q, H) cosine of the words of `first` (Q, H; negative codes are read as 0) and `second` (Q,)."""
         q, h = first.shape
