@@ -134,10 +134,10 @@ class Slow:
         return found
 
     def words(self) -> dict[str, float]:
-        """Others' reactions to items with a word of the target's, for words of two to three items (half of six)."""
+        """Others' reactions to items with a word of the target's title: words of two or three items (half of six)."""
 
         def words_of(item: Item) -> set[str]:
-            return {word.lower() for word in f"{item.title} {item.brand} {' '.join(item.categories)}".split()}
+            return {word.lower() for word in item.title.split()}
 
         shared = Counter(word for item in CATALOGUE for word in words_of(item))
         weights, counts = [], []

@@ -223,7 +223,7 @@ class EvidenceTable:
         for name, groups in self.attributes.groups.items():
             columns |= self._own_group(name, groups, asked, known["user_share"])
             columns |= self._crowd_group(name, groups, asked, known["base"])
-        return columns | self._crowd_group("word", self.attributes.words_of, asked, known["base"])
+        return columns | self._crowd_group("word", self.attributes.titles, asked, known["base"])
 
     def _own_group(self, name: str, groups: tuple[Ints, Ints], asked: Questions, user_p: Floats) -> Columns:
         """The user's own reactions to items that share a brand, category or price band with the target.

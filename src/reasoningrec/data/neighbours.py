@@ -113,13 +113,15 @@ class _Pairs:
         return cls(users, key[first], first, marks, 64 - bits)
 
     def find(self, item: Ints, user: Ints) -> tuple[Ints, Ints, Ints]:
-        """The pairs (item[r, h], user[r]) that exist: r, h, and the first row of each; a negative item is none.
+        """The pairs (item[r, h], user[r]) that exist, by key: r, h, and the first row; a negative item is none.
 
         `item` is (R, H), `user` is (R,).
         """
         key = item * self.users + user[:, None]
         rater, place = np.nonzero(self.marks[_hash(key, self.shift)])
         key = key[rater, place]
+        order = np.argsort(key)  # searching in order stays near what was read last
+        rater, place, key = rater[order], place[order], key[order]
         found = np.clip(np.searchsorted(self.key, key), 0, self.key.size - 1)
         there = self.key[found] == key
         return rater[there], place[there], self.first[found[there]]
