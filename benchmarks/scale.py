@@ -80,18 +80,20 @@ def measure(rows: int) -> dict[str, Any]:
     windows = split(line, config, "honest")
     past = earlier(line, config, "honest", settings.past_rows)
     in_order = time.perf_counter() - begun
+    del corpus
     asked = pl.concat([windows.select("role", "label", "at", "past"), past])
     numbers = evidence.numbers(line, attributes, asked, settings, config.history)
     seconds = time.perf_counter() - begun
     assert numbers.height == asked.height
-    by_filter = filtering(corpus.interactions, windows)
+    most = peak()
+    by_filter = filtering(made(rows).interactions, windows)
     return {
         "name": "evidence-scale", "value": round(seconds, 2), "unit": "s",
         "baseline": f"a data-frame filter per user and per question, extrapolated from {FILTERED}",
         "baseline_value": round(by_filter, 1), "ratio": round(by_filter / seconds, 1), "rows": rows,
         "users": len(line.users), "items": len(line.items), "questions": numbers.height, "numbers": numbers.width,
         "windows_s": round(in_order, 2), "us_per_row": round(1e6 * seconds / rows, 3),
-        "memory_mb": round(peak()), "data_mb": round(held),
+        "memory_mb": round(most), "data_mb": round(held),
     }  # fmt: skip
 
 

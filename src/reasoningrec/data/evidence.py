@@ -28,7 +28,7 @@ RECENT = 3
 """Reactions that count as "the last ones"."""
 TREND = 300
 """Reactions of anybody that tell how much is liked these days."""
-MEMBERS = 20_000_000
+MEMBERS = 5_000_000
 """Pairs (reaction, group of its item) counted at once."""
 
 
