@@ -28,7 +28,7 @@ ARTIFACTS = {
         f"data/{name}.parquet" for name in Corpus.__dataclass_fields__ if name not in ("name", "bad_rows", "notes")
     },
     "split": {"split.parquet"},
-    "evidence": {"evidence.parquet"},
+    "evidence": {"evidence.parquet", "evidence.past.parquet"},
     "describe": {"describe.jsonl"},
     "profile": {"profile.jsonl"},
     "reason": {"reason.jsonl"},
@@ -97,10 +97,29 @@ def test_counts_are_those_of_the_rows(run: Run, space: Workspace) -> None:
     assert counts["evaluate"]["queries"] == roles["test"]
 
 
+def test_the_decision_learns_from_earlier_rows_that_are_no_windows(run: Run, space: Workspace) -> None:
+    numbers, labels, role = space.learning
+    windows, past = space.windows.height, run.stages["evidence"].counts["past_rows"]
+    assert past > windows
+    assert numbers.height == labels.size == len(role) == windows + past
+    assert numbers[:windows].equals(space.numbers)
+    assert set(role[windows:]) == {"train"}
+    rows = space.timeline.user.size - len(space.timeline.users)  # the first of each user has nothing before it
+    assert windows + past == rows
+
+
+def test_the_decision_without_the_student_is_another(run: Run) -> None:
+    found = read_records(Prediction, run.folder / "predict" / "predictions.jsonl")
+    answers = {name: [p.probability for p in found if p.method == name] for name in ("reasoningrec", "no-student")}
+    assert len(answers["reasoningrec"]) == len(answers["no-student"])
+    same = answers["reasoningrec"] == pytest.approx(answers["no-student"], abs=1e-4)
+    assert same == (read_json(run.folder / "predict" / "fuse.json")["stack"]["student"] == 0)
+
+
 def test_every_query_of_valid_and_test_has_one_answer_of_every_method(run: Run, space: Workspace) -> None:
     found = read_records(Prediction, run.folder / "predict" / "predictions.jsonl")
     methods = {prediction.method for prediction in found}
-    assert {"reasoningrec", "student", "user-share", "item-share", "last"} <= methods
+    assert {"reasoningrec", "student", "no-student", "user-share", "item-share", "last"} <= methods
     answered = Counter((prediction.query_id, prediction.method) for prediction in found)
     assert set(answered) == {(id, method) for id in space.ids("valid", "test") for method in methods}
     assert set(answered.values()) == {1}

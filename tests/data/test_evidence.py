@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS as STOP_WORDS
 
 from making import CATALOGUE, DAY, Line, Row, corpus_of
 from reasoningrec.config import EvidenceConfig, Protocol, SplitConfig
+from reasoningrec.data import evidence
 from reasoningrec.data.evidence import EvidenceTable, Questions, logit, train_rows
 from reasoningrec.records import Item
 
 M = EvidenceConfig().smoothing
+TREND = 4
 ITEM = {item.id: item for item in CATALOGUE}
 
 
@@ -129,6 +133,30 @@ class Slow:
                 found |= {f"own_{name}_n": best[1], f"own_{name}_liked": best[2]}
         return found
 
+    def words(self) -> dict[str, float]:
+        """Others' reactions to items with a word of the target's title: words of two or three items (half of six)."""
+
+        def words_of(item: Item) -> set[str]:
+            return {word.lower() for word in item.title.split()}
+
+        shared = Counter(word for item in CATALOGUE for word in words_of(item))
+        weights, counts = [], []
+        for word in words_of(ITEM[self.target.item]):
+            if 2 <= shared[word] <= 3 and word not in STOP_WORDS:
+                theirs = [row for row in self.others if word in words_of(ITEM[row.item])]
+                weights.append(weight(likes(theirs), len(theirs), self.base))
+                counts.append(len(theirs))
+        k = max(len(weights), 1)
+        return {"crowd_word": sum(weights) / k, "crowd_word_n": sum(counts) / k}
+
+    def trend(self) -> dict[str, float]:
+        """The last four reactions of anybody, where time parts them from those before."""
+        earlier = sorted((row for row in self.rows if row.time < self.target.time), key=lambda row: row.time)
+        last = earlier[-TREND:]
+        if len(earlier) > TREND and earlier[-TREND - 1].time == last[0].time:
+            return {}  # which of two reactions at once is the later is not said
+        return {"trend": weight(likes(last), len(last), self.base)}
+
     def co_liked(self) -> dict[str, float]:
         found: dict[str, float] = {}
         places = [None] * (self.history - len(self.shown)) + self.shown
@@ -174,6 +202,15 @@ rows_of = st.lists(
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_parts() -> Iterator[None]:
+    """Few reactions make a trend, and groups are counted in many parts, so that short lists test both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "TREND", TREND)
+        patch.setattr(evidence, "MEMBERS", 7)
+        yield
+
+
 @settings(max_examples=60, deadline=None)
 @given(rows_of, st.sampled_from(("honest", "strict")), st.integers(1, 4))
 def test_all_numbers_are_those_of_the_slow_account(
@@ -190,6 +227,7 @@ def test_all_numbers_are_those_of_the_slow_account(
     for at, found in zip(line.windows["at"], line.numbers.iter_rows(named=True), strict=True):
         slow = Slow(rows, of_row[int(line.timeline.row[at])], history, protocol == "strict")
         expected = slow.user() | slow.item() | slow.attributes(price_bands(CATALOGUE)) | slow.co_liked()
+        expected |= slow.words() | slow.trend()
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=2e-6)
 
 

@@ -77,3 +77,30 @@ def test_chunks_do_not_show(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None
     assert whole.n.sum() > 100
     for name in ("n", "liked", "vote"):
         assert (getattr(whole, name) == getattr(parts, name)).all()
+
+
+@pytest.mark.parametrize("marks", [0, 8])
+def test_the_filter_of_pairs_hides_none_and_lets_none_through(marks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a plain account, with a roomy filter and one of a single place."""
+    monkeypatch.setattr(module, "MARKS", marks)
+    rng = np.random.default_rng(3)
+    rows = [
+        Row(n, f"u{rng.integers(9)}", f"i{rng.integers(1, 7)}", rng.integers(1, 6), int(rng.integers(5)))
+        for n in range(60)
+    ]
+    line = Timeline.of(corpus_of(rows))
+    crowd = Crowd.of(line, np.arange(60), line.clock)
+    history = rng.integers(-1, 6, (40, 3)), rng.random((40, 3)) < 0.5
+    user, item, clock = rng.integers(0, len(line.users), 40), rng.integers(0, 6, 40), rng.integers(0, 6, 40)
+    told = neighbours(crowd, user, item, clock, history)
+    n = np.zeros((40, 3))
+    for q in range(40):
+        for row in range(crowd.item.size):
+            if crowd.item[row] != item[q] or crowd.user[row] == user[q] or crowd.clock[row] >= clock[q]:
+                continue
+            for place in range(3):
+                both = np.flatnonzero((crowd.item == history[0][q, place]) & (crowd.user == crowd.user[row]))
+                if both.size and crowd.clock[both[0]] < clock[q]:
+                    n[q, place] += crowd.liked[both[0]] == history[1][q, place]
+    assert told.n.tolist() == n.tolist()
+    assert n.sum() > 20

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from making import DAY, Line, Row, corpus_of
 from reasoningrec.config import DataConfig, Protocol, SplitConfig
 from reasoningrec.data.release import read, windows
-from reasoningrec.data.split import examples, split
+from reasoningrec.data.split import earlier, examples, split
 from reasoningrec.data.timeline import Timeline
 from reasoningrec.errors import DataError
 
@@ -199,3 +199,42 @@ def test_the_windows_rebuilt_from_the_real_ml_1m(data_root: Path) -> None:
     both, counts = compared(data_root / "paper-release" / "ml-1m", 20)
     assert both.height == 3 * 6040
     assert set(counts.values()) == {6040}
+
+
+# Further train targets.
+
+
+def rows_before(line: Line, most: int) -> list[tuple[str, int, int]]:
+    """(user, position, past) of the further train targets."""
+    found = earlier(line.timeline, line.split, line.protocol, most)
+    at = found["at"].to_numpy()
+    assert set(found["role"]) <= {"train"}
+    assert found["label"].to_list() == line.timeline.liked[at].tolist()
+    users = [line.timeline.users[code] for code in line.timeline.user[at]]
+    return list(zip(users, line.timeline.position[at].tolist(), found["past"].to_list(), strict=True))
+
+
+def test_earlier_targets_are_all_that_have_a_past_and_are_no_windows() -> None:
+    line = line_of([*rows_of("a", 7), *rows_of("b", 5, first=7)], train_windows=2)
+    assert rows_before(line, 99) == [("a", 1, 1), ("a", 2, 2)]
+    windows = {(row["user"], row["past"]) for row in line.windows.iter_rows(named=True)}
+    assert windows == {("a", 3), ("a", 4), ("a", 5), ("a", 6), ("b", 1), ("b", 2), ("b", 3), ("b", 4)}
+
+
+def test_earlier_targets_are_the_latest_of_every_user_that_fit() -> None:
+    line = line_of([*rows_of("a", 7), *rows_of("b", 6, first=7)])
+    assert rows_before(line, 99) == [("a", 1, 1), ("a", 2, 2), ("a", 3, 3), ("b", 1, 1), ("b", 2, 2)]
+    assert rows_before(line, 4) == [("a", 2, 2), ("a", 3, 3), ("b", 1, 1), ("b", 2, 2)]
+    assert rows_before(line, 3) == rows_before(line, 2) == [("a", 3, 3), ("b", 2, 2)]
+    assert rows_before(line, 1) == rows_before(line, 0) == []
+
+
+def test_earlier_targets_of_strict_know_earlier_days_alone() -> None:
+    line = line_of(rows_of("a", 8, per_day=2), protocol="strict")
+    assert rows_before(line, 99) == [("a", 1, 0), ("a", 2, 2), ("a", 3, 2), ("a", 4, 4)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_nothing_is_earlier_where_all_are_windows(count: int) -> None:
+    assert rows_before(line_of(rows_of("a", 9), train_windows=0), 99) == []
+    assert rows_before(line_of([*rows_of("a", count), *rows_of("b", 3, first=count)]), 99) == []

@@ -132,7 +132,19 @@ def test_an_ablation_is_never_the_baseline(inputs: EvaluateInputs) -> None:
     found = evaluate(dataclasses.replace(inputs, test=with_ablation(inputs.test), valid=with_ablation(inputs.valid)))
     reading = found.readings[0]
     assert reading.baseline == evaluate(inputs).readings[0].baseline
-    assert {row.method: row.kind for row in reading.methods}["no-student"] == "ablation"
+    ablation = next(row for row in reading.methods if row.method == "no-student")
+    assert ablation.kind == "ablation"
+    assert (ablation.versus, ablation.diff, ablation.diff_low, ablation.diff_high) == ("reasoningrec", 0.0, 0.0, 0.0)
+
+
+def test_an_ablation_without_the_whole_is_compared_with_the_baseline(inputs: EvaluateInputs) -> None:
+    def without_the_whole(answers: Answers) -> Answers:
+        kept = dict(answers.predictions)
+        return Answers(answers.labels, {"no-student": kept.pop("reasoningrec"), **kept})
+
+    test, valid = without_the_whole(inputs.test), without_the_whole(inputs.valid)
+    reading = evaluate(dataclasses.replace(inputs, test=test, valid=valid)).readings[0]
+    assert next(row for row in reading.methods if row.method == "no-student").versus == reading.baseline
 
 
 def test_true_reasons_are_measured_only_where_known(inputs: EvaluateInputs, evaluation: Evaluation) -> None:

@@ -184,6 +184,19 @@ def test_summary_says_which_side_of_zero_the_difference_lies(evaluation: Evaluat
     assert "includes zero" in said(-0.01, 0.03)
 
 
+def test_summary_says_what_the_student_adds(evaluation: Evaluation) -> None:
+    reading = evaluation.readings[0]
+    alone = dataclasses.replace(
+        reading.methods[0], method="no-student", versus="reasoningrec", diff=-0.01, diff_low=-0.02, diff_high=0.005
+    )
+    said = summary(dataclasses.replace(reading, methods=(*reading.methods, alone)))
+    assert "The student adds +0.010 [−0.005, +0.020] to the evidence alone." in said
+    assert "student adds" not in summary(reading)
+    assert "student adds" not in summary(
+        dataclasses.replace(reading, methods=(*reading.methods, dataclasses.replace(alone, versus="logistic")))
+    )
+
+
 def test_figures() -> None:
     assert figure(None) == "–"
     assert figure(-0.12345) == "−0.123"

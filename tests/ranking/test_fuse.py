@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from making import demo_line
 from reasoningrec.data.timeline import Floats
-from reasoningrec.ranking.fuse import Fused, Stack, fit, log_odds
+from reasoningrec.ranking.fuse import Fused, Stack, fit, learn, log_odds
 
 LINE = demo_line(100)
 NUMBERS, LABELS, ROLE = LINE.numbers, LINE.labels, LINE.windows["role"]
@@ -70,6 +70,38 @@ def test_a_student_without_a_valid_answer_or_with_one_answer_has_no_weight() -> 
         assert model.stack.student == 0
         assert np.isfinite(model(NUMBERS, answers)).all()
         assert roc_auc_score(LABELS[TEST], model(NUMBERS, answers)[TEST]) > 0.6
+
+
+def test_a_student_that_is_sure_of_train_and_knows_nothing_else_changes_little() -> None:
+    """What it says of the rows it learned from is not read: memory is no evidence."""
+    knows_nothing = student(0.0)
+    memory = np.where(TRAIN, np.where(LABELS, 0.999, 0.001), knows_nothing)
+    assert fused(memory) == fused(knows_nothing)
+    alone, with_it = fused(NOBODY)(NUMBERS, NOBODY), fused(memory)(NUMBERS, memory)
+    auc = [roc_auc_score(LABELS[TEST], p[TEST]) for p in (alone, with_it)]
+    assert auc[1] > auc[0] - 0.02
+
+
+def test_the_decision_without_the_student_shares_the_models_of_the_evidence() -> None:
+    answers = student(1.0)
+    learned = learn(NUMBERS, LABELS, ROLE, 0)
+    (whole, on_valid), (alone, _) = learned.with_student(answers), learned.with_student(NOBODY)
+    again, again_valid = fit(NUMBERS, LABELS, ROLE, answers, 0)
+    assert whole == again
+    assert (on_valid == again_valid).all()
+    assert (alone.linear, alone.trees) == (whole.linear, whole.trees)
+    assert alone.stack.student == 0
+    assert whole.stack.student > 0
+
+
+def test_further_train_rows_are_learned_from_and_never_answered() -> None:
+    more = demo_line(100, train_windows=3)
+    extra = np.flatnonzero((more.windows["role"] == "train").to_numpy() & ~more.windows["main"].to_numpy())
+    numbers = pl.concat([NUMBERS, more.numbers[extra]])
+    labels, role = np.concatenate([LABELS, more.labels[extra]]), pl.concat([ROLE, more.windows["role"][extra]])
+    model, on_valid = fit(numbers, labels, role, np.full(labels.size, np.nan), 0)
+    assert on_valid.size == VALID.sum()
+    assert model.linear != fused(NOBODY).linear
 
 
 def test_sure_answers_stay_finite() -> None:

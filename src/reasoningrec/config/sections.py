@@ -91,6 +91,9 @@ class EvidenceConfig(Section):
     """Pseudo-reactions with which a share is drawn towards its base rate."""
     neighbours: bool = True
     """Whether to count what those who liked [Hj] did with the target."""
+    past_rows: CountOrOff = 30_000
+    """Further train targets that the fused decision and the regressions learn from, though the student does not: as
+    many of each user's earlier rows, latest first, as make at most so many in all; 0 = none."""
 
 
 class ModelConfig(Section):

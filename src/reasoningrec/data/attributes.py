@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from reasoningrec.data.timeline import Floats, Ints
 
 PRICE_BANDS = 3
+WORDS: Final[dict[str, Any]] = {"min_df": 2, "max_df": 0.5, "stop_words": "english"}
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class Attributes:
     """Groups of items, by item code (items sorted by name).
 
     `groups`: name -> (offsets (I + 1,), group codes); `labels`: name -> the group codes' names; `words` (I, W): rows of
-    length 1 or 0, TF-IDF of title, brand and categories.
+    length 1 or 0, TF-IDF of title, brand and categories; `titles`: the words of each title as groups, those
+    that stand in at least two titles and in no more than half of them.
     """
 
     groups: Mapping[str, tuple[Ints, Ints]]
     labels: Mapping[str, tuple[str, ...]]
     words: sparse.csr_matrix
+    titles: tuple[Ints, Ints]
 
     @classmethod
     def of(cls, items: pl.DataFrame) -> Attributes:
@@ -37,7 +41,10 @@ class Attributes:
         named = {"brand": _coded(brand), "category": _coded(items["categories"].to_list())}
         groups = {name: found for name, (found, _) in named.items()}
         labels = {name: names for name, (_, names) in named.items()}
-        return cls(groups | {"price": bands}, labels | {"price": band_names}, _title_words(items))
+        words = _vectors(TfidfVectorizer(sublinear_tf=True, **WORDS), _texts(items))
+        titles = _vectors(CountVectorizer(binary=True, **WORDS), items["title"].to_list())
+        found = titles.indptr.astype(np.int64), titles.indices.astype(np.int64)
+        return cls(groups | {"price": bands}, labels | {"price": band_names}, words, found)
 
     def likeness(self, first: Ints, second: Ints) -> Floats:
         """(Q, H) cosine of the words of `first` (Q, H; negative codes are read as 0) and `second` (Q,)."""
@@ -67,12 +74,15 @@ def _price_bands(price: Floats) -> tuple[tuple[Ints, Ints], tuple[str, ...]]:
     return (offset, np.searchsorted(edges, price[known], side="right").astype(np.int64)), names
 
 
-def _title_words(items: pl.DataFrame) -> sparse.csr_matrix:
-    texts = [
+def _texts(items: pl.DataFrame) -> list[str]:
+    return [
         f"{title} {brand} {' '.join(categories)}"
         for title, brand, categories in items.select("title", "brand", "categories").iter_rows()
     ]
+
+
+def _vectors(vectorizer: CountVectorizer, texts: list[str]) -> sparse.csr_matrix:
     try:
-        return TfidfVectorizer(min_df=2, max_df=0.5, sublinear_tf=True, stop_words="english").fit_transform(texts)
-    except ValueError:  # no word stands in two titles: nothing is alike
+        return vectorizer.fit_transform(texts)
+    except ValueError:  # no word stands in two texts: nothing is alike
         return sparse.csr_matrix((len(texts), 1))

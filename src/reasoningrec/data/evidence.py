@@ -11,6 +11,7 @@ time, or, where times are missing, those of other users' train windows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,10 @@ Columns = dict[str, Floats]
 DAY = 86_400
 RECENT = 3
 """Reactions that count as "the last ones"."""
+TREND = 300
+"""Reactions of anybody that tell how much is liked these days."""
+MEMBERS = 5_000_000
+"""Pairs (reaction, group of its item) counted at once."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ class EvidenceTable:
         self._crowd = Crowd.of(timeline, crowd, clock)
         self._all = CountsBefore(np.zeros_like(user), clock, says)
         self._own_all = CountsBefore(user, clock, says)
+        order = np.argsort(clock, kind="stable")
+        self._clock, self._said = clock[order], running_sum(says[order])
         self._item = CountsBefore(item, clock, says)
         self._own_item = CountsBefore(user * len(timeline.items) + item, clock, says)
         surprise = self._surprise()[crowd]
@@ -216,7 +223,7 @@ class EvidenceTable:
         for name, groups in self.attributes.groups.items():
             columns |= self._own_group(name, groups, asked, known["user_share"])
             columns |= self._crowd_group(name, groups, asked, known["base"])
-        return columns
+        return columns | self._crowd_group("word", self.attributes.titles, asked, known["base"])
 
     def _own_group(self, name: str, groups: tuple[Ints, Ints], asked: Questions, user_p: Floats) -> Columns:
         """The user's own reactions to items that share a brand, category or price band with the target.
@@ -247,26 +254,33 @@ class EvidenceTable:
         }
 
     def _crowd_group(self, name: str, groups: tuple[Ints, Ints], asked: Questions, base: Floats) -> Columns:
-        """Others' reactions to items of the target's brand, category or price band."""
-        crowd = self._crowd
-        of, value = _members(groups, crowd.item)
-        kinds = int(groups[1].max(initial=0)) + 1
-        everyone = CountsBefore(value, crowd.clock[of], crowd.liked[of])
-        own = CountsBefore(crowd.user[of] * kinds + value, crowd.clock[of], crowd.liked[of])
-        query, value = _members(groups, asked.item)
-        n, s = everyone(value, asked.clock[query])
-        own_n, own_s = own(asked.user[query] * kinds + value, asked.clock[query])
-        n, s = n - own_n, s - own_s
-        weight = logit(self.shrunk(n, s, base[query])) - logit(base[query])
-        q = asked.user.size
-        total = np.maximum(np.bincount(query, minlength=q), 1)
-        return {
-            f"crowd_{name}": np.bincount(query, weight, q) / total,
-            f"crowd_{name}_n": np.bincount(query, n, q) / total,
-        }
+        """Others' reactions to items of the target's brand, category or price band, or with a word of its title.
+
+        Several groups: the mean of their weights, and of their counts.
+        """
+        crowd, q = self._crowd, asked.user.size
+        weights, counted, total = np.zeros(q), np.zeros(q), np.zeros(q)
+        for part in _parts(groups, crowd.item):
+            of, value = _members(part, crowd.item)
+            kinds = int(part[1].max(initial=0)) + 1
+            everyone = CountsBefore(value, crowd.clock[of], crowd.liked[of])
+            own = CountsBefore(crowd.user[of] * kinds + value, crowd.clock[of], crowd.liked[of])
+            query, value = _members(part, asked.item)
+            n, s = everyone(value, asked.clock[query])
+            own_n, own_s = own(asked.user[query] * kinds + value, asked.clock[query])
+            n, s = n - own_n, s - own_s
+            weight = logit(self.shrunk(n, s, base[query])) - logit(base[query])
+            weights += np.bincount(query, weight, q)
+            counted += np.bincount(query, n, q)
+            total += np.bincount(query, minlength=q)
+        total = np.maximum(total, 1)
+        return {f"crowd_{name}": weights / total, f"crowd_{name}_n": counted / total}
 
     def _moment(self, asked: Questions, known: Columns) -> Columns:
-        """Reactions the user gave on the target's own day before it, and the days since the last one."""
+        """Reactions the user gave on the target's own day before it, the days since the last one, and the times.
+
+        `trend` is the weight of the last `TREND` reactions of anybody before the moment.
+        """
         q = asked.user.size
         if asked.time is None or self.timeline.time is None:
             return {}
@@ -279,7 +293,16 @@ class EvidenceTable:
         last_day = np.where(asked.past > 0, own_day[np.maximum(stop - 1, 0)], day)
         same_day = logit(self.shrunk(n, s, known["user_share"])) - logit(known["user_share"])
         assert n.size == q
-        return {"day_n": n, "day_liked": s, "day": same_day, "gap": np.log1p(np.maximum(day - last_day, 0))}
+        before = np.searchsorted(self._clock, asked.clock, side="left")
+        first = np.maximum(before - TREND, 0)
+        lately = self.shrunk((before - first).astype(np.float64), self._said[before] - self._said[first], known["base"])
+        return {
+            "day_n": n,
+            "day_liked": s,
+            "day": same_day,
+            "gap": np.log1p(np.maximum(day - last_day, 0)),
+            "trend": logit(lately) - logit(known["base"]),
+        }
 
     def history_of(self, asked: Questions) -> tuple[Ints, Bools]:
         """(Q, k) item codes of the history, oldest first, -1 padding on the left, and whether they were liked."""
@@ -325,6 +348,21 @@ def _members(groups: tuple[Ints, Ints], item: Ints) -> tuple[Ints, Ints]:
     of = np.repeat(np.arange(item.size), count)
     place = np.arange(of.size) - np.repeat(np.cumsum(count) - count, count)
     return of, values[offset[item[of]] + place]
+
+
+def _parts(groups: tuple[Ints, Ints], item: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """`groups` in parts of whole groups, each with about `MEMBERS` entries of `item`, or one group.
+
+    What is held at once is then bounded, however many words a title has.
+    """
+    offset, values = groups
+    size = np.bincount(item, minlength=offset.size - 1)
+    entries = np.bincount(values, np.repeat(size, np.diff(offset)), int(values.max(initial=0)) + 1)
+    part_of = (np.cumsum(entries) - 1).astype(np.int64) // MEMBERS
+    for part in np.unique(part_of[values]):
+        taken = part_of[values] == part
+        before = np.concatenate([[0], np.cumsum(taken)])
+        yield before[offset], values[taken]
 
 
 def _largest(query: Ints, size: Floats, q: int) -> Ints:

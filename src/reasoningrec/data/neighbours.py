@@ -15,6 +15,9 @@ from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
 
 CHUNK = 4_000_000
 """Pairs (rater, history item) held at once."""
+MARKS = 8
+"""Places in the filter of pairs for each pair that exists."""
+GOLDEN = 0x9E3779B97F4A7C15
 NO_VOTES = 6.0
 """Pseudo-comparisons that draw a rater's agreement with the user towards none."""
 
@@ -61,30 +64,72 @@ def neighbours(crowd: Crowd, user: Ints, item: Ints, clock: Ints, history: tuple
         history: (Q, H) item codes, -1 = no such place, and (Q, H) whether the user liked them.
     """
     shape = history[0].shape
-    n, liked, vote, voters = np.zeros(shape), np.zeros(shape), np.zeros(shape[0]), np.zeros(shape[0])
+    n, liked, vote = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
     if not crowd.item.size or not shape[1]:
         return Neighbours(n, liked, vote)
-    users = int(max(crowd.user.max(), user.max())) + 1
-    pair, pair_first = np.unique(crowd.item * users + crowd.user, return_index=True)
+    pairs = _Pairs.of(crowd, int(max(crowd.user.max(), user.max())) + 1)
     first = np.searchsorted(crowd.item, item, side="left")
     raters = np.searchsorted(crowd.item, item, side="right") - first
     for part in _chunks(raters * shape[1]):
-        of, row = _raters(first[part], raters[part])
-        query = np.arange(part.start, part.stop)[of]
-        fresh = (crowd.clock[row] < clock[query]) & (crowd.user[row] != user[query])
-        query, row = query[fresh], row[fresh]
-        past_item, past_liked = history[0][query], history[1][query]
-        key = past_item * users + crowd.user[row][:, None]
-        found = np.clip(np.searchsorted(pair, key), 0, pair.size - 1)
-        seen = pair_first[found]  # the rater's first reaction to Hj
-        shared = (pair[found] == key) & (past_item >= 0) & (crowd.clock[seen] < clock[query][:, None])
-        agree = shared & (crowd.liked[seen] == past_liked)
-        np.add.at(n, query, agree)
-        np.add.at(liked, query, agree & crowd.liked[row][:, None])
-        likeness = (2.0 * agree.sum(1) - shared.sum(1)) / (shared.sum(1) + NO_VOTES)
-        np.add.at(vote, query, likeness * (crowd.liked[row] - 0.5))
-        np.add.at(voters, query, 1.0)
-    return Neighbours(n, liked, vote / np.maximum(voters, 1) ** 0.5)
+        of, row = _raters(first[part], raters[part])  # a rater of a question's target: the question, the rater's row
+        fresh = (crowd.clock[row] < clock[part][of]) & (crowd.user[row] != user[part][of])
+        of, row = of[fresh], row[fresh]
+        rater, place, seen = pairs.find(history[0][part][of], crowd.user[row])
+        before = crowd.clock[seen] < clock[part][of[rater]]
+        rater, place, seen = rater[before], place[before], seen[before]
+        agree = crowd.liked[seen] == history[1][part][of[rater], place]
+        cell, likes = of[rater] * shape[1] + place, crowd.liked[row]
+        size = (part.stop - part.start) * shape[1]
+        n[part] = np.bincount(cell[agree], minlength=size).reshape(-1, shape[1])
+        liked[part] = np.bincount(cell[agree & likes[rater]], minlength=size).reshape(-1, shape[1])
+        shared, agreed = (np.bincount(rater[which], minlength=row.size) for which in (slice(None), agree))
+        likeness = (2.0 * agreed - shared) / (shared + NO_VOTES)
+        votes = np.bincount(of, likeness * (likes - 0.5), part.stop - part.start)
+        vote[part] = votes / np.maximum(np.bincount(of, minlength=part.stop - part.start), 1) ** 0.5
+    return Neighbours(n, liked, vote)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Who reacted to what: `key` item x users + user, ascending, and the crowd's first row of each.
+
+    Most pairs that are asked for do not exist. `marks` tells this of nearly all of them in one look: it is true at the
+    hash of every key that does (a Bloom filter of one hash: Bloom, Communications of the ACM, 1970).
+    """
+
+    users: int
+    key: Ints
+    first: Ints
+    marks: Bools
+    shift: int
+
+    @classmethod
+    def of(cls, crowd: Crowd, users: int) -> _Pairs:
+        key = crowd.item * users + crowd.user
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        bits = int(first.size * MARKS).bit_length()
+        marks = np.zeros(1 << bits, np.bool_)
+        marks[_hash(key[first], 64 - bits)] = True
+        return cls(users, key[first], first, marks, 64 - bits)
+
+    def find(self, item: Ints, user: Ints) -> tuple[Ints, Ints, Ints]:
+        """The pairs (item[r, h], user[r]) that exist, by key: r, h, and the first row; a negative item is none.
+
+        `item` is (R, H), `user` is (R,).
+        """
+        key = item * self.users + user[:, None]
+        rater, place = np.nonzero(self.marks[_hash(key, self.shift)])
+        key = key[rater, place]
+        order = np.argsort(key)  # searching in order stays near what was read last
+        rater, place, key = rater[order], place[order], key[order]
+        found = np.clip(np.searchsorted(self.key, key), 0, self.key.size - 1)
+        there = self.key[found] == key
+        return rater[there], place[there], self.first[found[there]]
+
+
+def _hash(key: Ints, shift: int) -> Ints:
+    """The leading 64 - `shift` bits of key x 2**64 / golden ratio (Knuth, The Art of Computer Programming 3, 6.4)."""
+    return ((key.view(np.uint64) * np.uint64(GOLDEN)) >> np.uint64(shift)).view(np.int64)
 
 
 def _chunks(cost: Ints) -> Iterator[slice]:

@@ -66,6 +66,25 @@ def split(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.Dat
     return frame.select(name.alias("id"), *frame.columns).sort("id")
 
 
+def earlier(timeline: Timeline, config: SplitConfig, protocol: Protocol, most: int) -> pl.DataFrame:
+    """Train targets before those of `split`: columns `role`, `label`, `at`, `past`, as there; in the timeline's order.
+
+    The next target before the windows of every user, then the one before that, and so on, as long as all together are
+    at most `most`.
+    """
+    from_end = timeline.length[timeline.user] - 1 - timeline.position
+    first = config.tests_per_user + config.train_windows + 1
+    if not config.train_windows:  # all of them are windows already
+        first = timeline.user.size
+    at = np.flatnonzero((timeline.position >= 1) & (from_end >= first))
+    total = np.cumsum(np.bincount(from_end[at] - first))
+    at = at[from_end[at] - first < int((total <= most).sum())]
+    return pl.DataFrame(
+        {"role": ["train"] * at.size, "label": timeline.liked[at], "at": at, "past": _past(timeline, at, protocol)},
+        schema={"role": pl.String, "label": pl.Boolean, "at": pl.Int64, "past": pl.Int64},
+    )
+
+
 def _past(timeline: Timeline, at: Ints, protocol: Protocol) -> Ints:
     """How many of the user's rows, oldest first, count as known before each target."""
     if protocol != "strict":

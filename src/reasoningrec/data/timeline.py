@@ -47,22 +47,21 @@ class Timeline:
     @classmethod
     def of(cls, corpus: Corpus) -> Timeline:
         """Sort and code the interactions of `corpus`."""
-        frame = corpus.interactions
         has_times = corpus.has_times
-        frame = frame.sort(["user", "time", "row"] if has_times else ["user", "row"])
-        users, user = np.unique(frame["user"].to_numpy(), return_inverse=True)
-        items = corpus.items["item"].sort().to_list()
-        code = pl.DataFrame({"item": items, "code": np.arange(len(items))})
-        item = frame.select("item").join(code, on="item", how="left", maintain_order="left")["code"].to_numpy()
+        users, items = corpus.interactions["user"].unique().sort(), corpus.items["item"].sort()
+        frame = corpus.interactions.with_columns(
+            _coded(corpus.interactions["user"], users), _coded(corpus.interactions["item"], items)
+        ).sort(["user", "time", "row"] if has_times else ["user", "row"])
+        user = frame["user"].to_numpy()
         start = np.searchsorted(user, np.arange(len(users) + 1)).astype(np.int64)
         time = frame["time"].to_numpy().astype(np.int64) if has_times else None
         clock = np.unique(time, return_inverse=True)[1] if time is not None else np.zeros(len(frame), np.int64)
         return cls(
-            users=tuple(users.tolist()),
-            items=tuple(items),
+            users=tuple(users.to_list()),
+            items=tuple(items.to_list()),
             row=frame["row"].to_numpy().astype(np.int64),
             user=user.astype(np.int64),
-            item=item.astype(np.int64),
+            item=frame["item"].to_numpy().astype(np.int64),
             liked=frame["liked"].to_numpy().astype(np.bool_),
             rating=frame["rating"].cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64),
             time=time,
@@ -76,6 +75,13 @@ class Timeline:
         if self.time is None or time is None:
             return int(self.clock.max(initial=0)) + 1
         return int(np.searchsorted(np.unique(self.time), time, side="left"))
+
+
+def _coded(values: pl.Series, names: pl.Series) -> pl.Series:
+    """The place of each of `values` among the distinct `names`."""
+    code = pl.DataFrame({"name": names, "code": np.arange(len(names))})
+    found = values.to_frame("name").join(code, on="name", how="left", maintain_order="left")["code"]
+    return found.alias(values.name)
 
 
 def running_sum(values: Floats | Bools) -> Floats:

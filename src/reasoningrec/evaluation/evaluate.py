@@ -29,10 +29,12 @@ from reasoningrec.records import Evidence, Explanation, Prediction
 
 FUSED = "reasoningrec"
 STUDENT = "student"
-ORDER = (FUSED, STUDENT, "user-share", "item-share", "user-item-share", "last", "logistic", "boosting")
+ORDER = (FUSED, STUDENT, "no-student", "user-share", "item-share", "user-item-share", "last", "logistic", "boosting")
 """Order of the methods in tables; others follow by name."""
 ABLATION = "no-"
-"""A method whose name starts so is ours with a part taken out: shown and compared, but no plain baseline."""
+"""A method whose name starts so is ours with a part taken out: compared with the whole, and no plain baseline."""
+NO_STUDENT = "no-student"
+"""The fused decision of the evidence alone."""
 
 Subset = Literal["all", "distinct"]
 Time = Literal["known", "unknown"]
@@ -91,7 +93,8 @@ class MethodResult:
     auc_high: float | None
     valid_auc: float | None
     versus: str | None = None
-    """The baseline chosen on valid; None for that baseline itself, or where there is none."""
+    """The baseline chosen on valid, and the fused decision for an ablation; None for that baseline itself, or where
+    there is none."""
     diff: float | None = None
     diff_low: float | None = None
     diff_high: float | None = None
@@ -276,7 +279,10 @@ def _reading(
         n=len(test.labels),
         positives=int(test.labels.sum()),
         baseline=baseline,
-        methods=tuple(_against(result, baseline, results, draws, inputs.settings.level) for result in results),
+        methods=tuple(
+            _against(result, _other(result, baseline, results), results, draws, inputs.settings.level)
+            for result in results
+        ),
     )
 
 
@@ -298,6 +304,12 @@ def _draws(test: _Side, inputs: EvaluateInputs) -> dict[str, Floats]:
     return dict(zip(test.probabilities, draws, strict=True))
 
 
+def _other(result: MethodResult, baseline: str | None, results: Sequence[MethodResult]) -> str | None:
+    """What `result` is compared with: an ablation with the whole, where that was tested, others with the baseline."""
+    whole = result.kind == "ablation" and any(other.method == FUSED for other in results)
+    return FUSED if whole else baseline
+
+
 def _against(
     result: MethodResult,
     baseline: str | None,
@@ -305,7 +317,7 @@ def _against(
     draws: Mapping[str, Floats],
     level: float,
 ) -> MethodResult:
-    """`result` with its paired difference to `baseline`, unless it is that baseline."""
+    """`result` with its paired difference to `baseline`, another method, unless it is that one."""
     if baseline is None or baseline == result.method:
         return result
     other = next(other.measures.auc for other in results if other.method == baseline)

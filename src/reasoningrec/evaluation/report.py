@@ -16,7 +16,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from reasoningrec.evaluation.evaluate import FUSED, STUDENT, Answers, Evaluation, MethodResult, Reading
+from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT, Answers, Evaluation, MethodResult, Reading
 from reasoningrec.evaluation.explanations import Check, citation_spans, cited_ids
 from reasoningrec.evaluation.learning import Studies
 from reasoningrec.evaluation.pictures import draw_all
@@ -169,7 +169,16 @@ def summary(reading: Reading) -> str:
         return said
     said += f" The best plain baseline, {other.method} (chosen on valid), reaches {figure(other.measures.auc)}."
     said += f" The paired difference is {with_interval(fused.diff, fused.diff_low, fused.diff_high, signed=True)}"
-    return f"{said}, {_verdict(fused)}."
+    return f"{said}, {_verdict(fused)}.{_added(reading)}"
+
+
+def _added(reading: Reading) -> str:
+    """What the student adds to the decision of the evidence alone, where that was measured."""
+    alone = next((result for result in reading.methods if result.method == NO_STUDENT), None)
+    if alone is None or alone.versus != FUSED or alone.diff is None:
+        return ""
+    low, high = (None if end is None else -end for end in (alone.diff_high, alone.diff_low))
+    return f" The student adds {with_interval(-alone.diff, low, high, signed=True)} to the evidence alone."
 
 
 def _verdict(result: MethodResult) -> str:

@@ -11,6 +11,7 @@ from reasoningrec.baselines import statistics
 from reasoningrec.config import NANO, PredictConfig
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
+from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
@@ -94,7 +95,8 @@ def predict(desk: Desk) -> Outcome:
         steps = _Steps(desk, journal, len(scored) + len(explained))
         answers = steps.do("score", scored, lambda cases: [one.row() for one in answer(student, cases, config)])
         scores: dict[str, float | None] = {id: row["p"] for id, row in answers.items()}
-        fused, probability = _fuse(desk, scores)
+        fused, decisions = _fuse(desk, scores)
+        probability = decisions[FUSED]
         decided = {id: probability[id] >= fused.threshold for id in explained}
 
         def write(cases: list[Case]) -> list[Row]:
@@ -104,7 +106,7 @@ def predict(desk: Desk) -> Outcome:
 
         texts = steps.do("write", explained, write)
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
-    _write_predictions(desk, scores, probability)
+    _write_predictions(desk, scores, decisions)
     return Outcome(
         {
             "scored": len(scored),
@@ -132,18 +134,27 @@ class _Steps:
         return {id: self._journal.done[f"{step}/{id}"] for id in ids}
 
 
-def _fuse(desk: Desk, scores: dict[str, float | None]) -> tuple[fuse.Fused, dict[str, float]]:
-    """Fit on train and valid, choose the threshold on valid, and answer valid (held out) and test."""
+def _fuse(desk: Desk, scores: dict[str, float | None]) -> tuple[fuse.Fused, dict[str, dict[str, float]]]:
+    """Fit on train and valid, choose the threshold on valid, and answer valid (held out) and test, by method.
+
+    `NO_STUDENT` is the same decision with the student left out.
+    """
     space = desk.space
-    ids, role = space.windows["id"].to_list(), space.windows["role"]
+    ids = space.windows["id"].to_list()
     student = student_answers(ids, scores)
-    fused, on_valid = fuse.fit(space.numbers, space.labels, role, student, space.config.seed)
-    valid = (role == "valid").to_numpy()
+    numbers, labels, role = space.learning
+    unknown = np.full(len(numbers) - len(ids), np.nan)
+    learned = fuse.learn(numbers, labels, role, space.config.seed)
+    valid = (space.windows["role"] == "valid").to_numpy()
+    answers = {}
+    for method, said in ((NO_STUDENT, np.full_like(student, np.nan)), (FUSED, student)):
+        fused, on_valid = learned.with_student(np.concatenate([said, unknown]))
+        found = fused(space.numbers, said)
+        found[valid] = on_valid
+        answers[method] = dict(zip(ids, found.tolist(), strict=True))
     fused = replace(fused, threshold=choose_threshold(space.labels[valid], on_valid))
     write_json(desk.folder / "predict" / "fuse.json", fused.to_json())
-    answers = fused(space.numbers, student)
-    answers[valid] = on_valid
-    return fused, dict(zip(ids, answers.tolist(), strict=True))
+    return fused, answers
 
 
 def student_answers(ids: Sequence[str], scores: Mapping[str, float | None]) -> Floats:
@@ -152,14 +163,16 @@ def student_answers(ids: Sequence[str], scores: Mapping[str, float | None]) -> F
     return np.array([np.nan if value is None else value for value in found])
 
 
-def _write_predictions(desk: Desk, scores: Mapping[str, float | None], fused: Mapping[str, float]) -> None:
+def _write_predictions(
+    desk: Desk, scores: Mapping[str, float | None], fused: Mapping[str, Mapping[str, float]]
+) -> None:
     """Every method's answer to every valid and test query."""
     space = desk.space
-    plain = statistics.predict(space.numbers, space.labels, space.windows["role"], space.config.seed)
+    plain = statistics.predict(*space.learning, space.config.seed)
     rows = []
     for place, (id, user, item) in enumerate(space.windows.select("id", "user", "item").iter_rows()):
         if id in scores:
-            answers = {"reasoningrec": fused[id], "student": scores[id]}
+            answers = {FUSED: fused[FUSED][id], STUDENT: scores[id], NO_STUDENT: fused[NO_STUDENT][id]}
             answers |= {method: float(found[place]) for method, found in plain.items()}
             rows += [to_row(Prediction(id, user, item, method, p)) for method, p in answers.items()]
     write_jsonl(desk.folder / "predict" / "predictions.jsonl", rows)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from reasoningrec.data import evidence
 from reasoningrec.data.load import load
-from reasoningrec.data.split import split
+from reasoningrec.data.split import earlier, split
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json, replacing
@@ -56,10 +58,15 @@ def evidence_fields(space: Workspace) -> dict[str, Json]:
 
 
 def make_evidence(desk: Desk) -> Outcome:
-    """Count what was known before each window."""
+    """Count what was known before each window, and before the earlier rows that the decision learns from besides."""
     space = desk.space
     config = space.config
-    numbers = evidence.numbers(space.timeline, space.attributes, space.windows, config.evidence, config.split.history)
+    past = earlier(space.timeline, config.split, config.protocol, config.evidence.past_rows)
+    asked = pl.concat([space.windows.select("role", "label", "at", "past"), past])
+    numbers = evidence.numbers(space.timeline, space.attributes, asked, config.evidence, config.split.history)
+    windows = space.windows.height
     with replacing(desk.folder / "evidence.parquet") as path:
-        numbers.write_parquet(path)
-    return Outcome({"windows": numbers.height, "numbers": numbers.width})
+        numbers[:windows].write_parquet(path)
+    with replacing(desk.folder / "evidence.past.parquet") as path:
+        numbers[windows:].with_columns(past["label"]).write_parquet(path)
+    return Outcome({"windows": windows, "past_rows": past.height, "numbers": numbers.width})

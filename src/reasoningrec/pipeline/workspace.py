@@ -81,6 +81,14 @@ class Workspace:
         return pl.read_parquet(self.folder / "evidence.parquet", glob=False)
 
     @cached_property
+    def learning(self) -> tuple[pl.DataFrame, Bools, pl.Series]:
+        """Numbers, labels and roles of the windows, and after them those of the earlier rows to learn from."""
+        past = pl.read_parquet(self.folder / "evidence.past.parquet", glob=False)
+        role = pl.concat([self.windows["role"], pl.Series("role", ["train"] * past.height, dtype=pl.String)])
+        numbers = pl.concat([self.numbers, past.drop("label")])
+        return numbers, np.concatenate([self.labels, past["label"].to_numpy()]), role
+
+    @cached_property
     def labels(self) -> Bools:
         """Labels, rows as in `windows`."""
         return self.windows["label"].to_numpy()

@@ -97,6 +97,31 @@ def fit(numbers: pl.DataFrame, labels: Bools, role: pl.Series, student: Floats, 
     Returns:
         The model for new queries, and the (V,) probabilities of valid's rows under the model fitted on train alone.
     """
+    return learn(numbers, labels, role, seed).with_student(student)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The two models of the evidence, before a student is added."""
+
+    linear: Linear
+    trees: Trees
+    valid: Bools
+    """(N,) the rows that the coefficients are fitted on."""
+    labels: Bools
+    """(V,) of those rows."""
+    evidence: Floats
+    """(V,) their log-odds, by models fitted on train alone."""
+    trees_scale: float
+
+    def with_student(self, student: Floats) -> tuple[Fused, Floats]:
+        """As `fit`. A `student` (N,) that is nan everywhere gives the decision of the evidence alone."""
+        stack = replace(_fit_stack(self.evidence, student[self.valid], self.labels), trees_scale=self.trees_scale)
+        return Fused(self.linear, self.trees, stack), _stacked(stack, self.evidence, student[self.valid])
+
+
+def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> Learned:
+    """Fit the models of the evidence; arguments as those of `fit`."""
     names = inputs(numbers)
     train, valid = (role == "train").to_numpy(), (role == "valid").to_numpy()
     if not train.any() or not valid.any():
@@ -106,11 +131,10 @@ def fit(numbers: pl.DataFrame, labels: Bools, role: pl.Series, student: Floats, 
     held = numbers.filter(pl.Series(valid))
     by_trees = trees(held)
     evidence = (linear(held) + by_trees) / 2
-    stack = replace(_fit_stack(evidence, student[valid], labels[valid]), trees_scale=float(by_trees.std()))
     both = train | valid
     known = numbers.filter(pl.Series(both))
-    fused = Fused(Linear.fit(known, labels[both], names), Trees.fit(known, labels[both], names, seed), stack)
-    return fused, _stacked(stack, evidence, student[valid])
+    linear, trees = Linear.fit(known, labels[both], names), Trees.fit(known, labels[both], names, seed)
+    return Learned(linear, trees, valid, labels[valid], evidence, float(by_trees.std()))
 
 
 def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
