@@ -2,6 +2,7 @@
 
 from reasoningrec.config.sections import (
     NANO,
+    BaselinesConfig,
     BudgetConfig,
     Columns,
     Config,
@@ -27,6 +28,7 @@ from reasoningrec.config.toml import parse, read
 
 __all__ = [
     "NANO",
+    "BaselinesConfig",
     "BudgetConfig",
     "Columns",
     "Config",

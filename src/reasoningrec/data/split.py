@@ -46,7 +46,7 @@ def split(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.Dat
     at = np.flatnonzero(wanted)
     if not at.size:
         raise DataError("no user has two interactions, so there is nothing to ask about")
-    past = _past(timeline, at, protocol)
+    past = past_rows(timeline, at, protocol)
     frame = pl.DataFrame(
         {
             "role": role[at],
@@ -66,7 +66,7 @@ def split(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.Dat
     return frame.select(name.alias("id"), *frame.columns).sort("id")
 
 
-def _past(timeline: Timeline, at: Ints, protocol: Protocol) -> Ints:
+def past_rows(timeline: Timeline, at: Ints, protocol: Protocol) -> Ints:
     """How many of the user's rows, oldest first, count as known before each target."""
     if protocol != "strict":
         return timeline.position[at]
