@@ -87,23 +87,18 @@ class Allowed:
         rng = np.random.default_rng(seed)
         clock = self.timeline.clock
         if self.timeline.time is None or refits == 1:
-            yield Block(self._drawn(self.main, shots, rng) if shots else self.train, np.arange(self.at.size))
+            yield Block(self._fitted(np.ones_like(self.timeline.liked), shots, rng), np.arange(self.at.size))
             return
         order = np.sort(clock[self.at])
         cuts = np.unique(order[np.arange(refits) * order.size // refits])
         block_of = np.searchsorted(cuts, clock[self.at], side="right") - 1
         for block, cut in enumerate(cuts):
-            rows = self.main if shots else self.train
-            rows = rows[clock[rows] < cut]
-            yield Block(self._drawn(rows, shots, rng) if shots else rows, np.flatnonzero(block_of == block))
+            yield Block(self._fitted(clock < cut, shots, rng), np.flatnonzero(block_of == block))
 
-    def _drawn(self, rows: Ints, shots: int, rng: np.random.Generator) -> Ints:
-        """`shots` rows, half of each label; where one label is short of it, the other fills up."""
-        liked = self.timeline.liked[rows]
-        likes, others = rows[liked], rows[~liked]
-        n = min(likes.size, max(shots // 2, shots - others.size))
-        drawn = (rng.choice(likes, n, replace=False), rng.choice(others, min(others.size, shots - n), replace=False))
-        return np.sort(np.concatenate(drawn)).astype(np.int64)
+    def _fitted(self, before: Bools, shots: int, rng: np.random.Generator) -> Ints:
+        rows = self.main if shots else self.train
+        rows = rows[before[rows]]
+        return rows[balanced(self.timeline.liked[rows], shots, rng)] if shots else rows
 
     def with_past(self, rows: Ints, most: int = 0) -> Ints:
         """Rows and, of each, the (last `most`; 0 = all) rows of its history; ascending, each once."""
@@ -117,3 +112,11 @@ class Allowed:
         inside = np.cumsum(change[:-1]) > 0
         inside[rows] = True
         return np.flatnonzero(inside)
+
+
+def balanced(labels: Bools, shots: int, rng: np.random.Generator) -> Ints:
+    """Places of `shots` of the labels, half of each kind; where one kind is short of it, the other fills up."""
+    likes, others = np.flatnonzero(labels), np.flatnonzero(~labels)
+    n = min(likes.size, max(shots // 2, shots - others.size))
+    drawn = (rng.choice(likes, n, replace=False), rng.choice(others, min(others.size, shots - n), replace=False))
+    return np.sort(np.concatenate(drawn)).astype(np.int64)

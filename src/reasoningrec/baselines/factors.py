@@ -1,8 +1,8 @@
 """Matrix factorisation: `als` on likes and dislikes as implicit feedback, `mf` on ratings with biases.
 
 Both learn item factors from the rows a block of time may know (see `allowed`). A user's factors are then found anew for
-each query, from exactly the rows of their past that the query may know, by the same least squares that training uses. So
-what a user did last counts, and nothing they did later. Sizes are chosen on the AUC of valid.
+each query, from exactly the rows of their past that the query may know, by the same least squares that training uses.
+So what a user did last counts, and nothing they did later. Sizes are chosen on the AUC of valid.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ def biased(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int
 def implicit_als(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
     """Preference of a user for an item from weighted least squares over all pairs.
 
-    Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008, by the package `implicit`.
-    Departure: a dislike is a pair of preference 0 that is as sure as a like, where the paper knows likes only.
+    Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008, by the package
+    `implicit`. Departure: a dislike is a pair of preference 0 that is as sure as a like; the paper knows likes only.
     """
-    als = _package()
+    als = package()
     line, asked = allowed.timeline, block.asked
     if not block.rows.size:
         return np.zeros(asked.size)
@@ -127,7 +127,8 @@ METHODS: Final[Mapping[str, tuple[Fit, tuple[float, ...]]]] = {
 }
 
 
-def _package() -> Any:
+def package() -> Any:
+    """The module of `implicit` that fits on a CPU. Raises ConfigError where it is not installed."""
     try:
         from implicit.cpu import als
     except ImportError:

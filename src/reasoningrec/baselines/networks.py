@@ -7,6 +7,8 @@ B sequences, T places in time, M questions, L last places, D features. Ids: 0 is
 learned.
 """
 
+# ruff: noqa: N803, N806, N815
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -115,9 +117,9 @@ class Layer(nn.Module):
 class SASRec(nn.Module):
     """Two layers of causal self-attention over the reactions so far.
 
-    Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018. Departures: reactions are read beside items; a
-    learned start stands for an empty past; the head (the paper: dot product with the item, against sampled negatives);
-    GELU, and the maps are twice as wide as the states.
+    Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018. Departures: reactions are read beside items;
+    a learned start stands for an empty past; the head (the paper: dot product with the item, against sampled
+    negatives); GELU, and the maps are twice as wide as the states.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -168,8 +170,8 @@ class Caser(nn.Module):
     """Convolutions over the last reactions as an image: across places (all heights), and along them.
 
     Tang and Wang, Personalized Top-N Sequential Recommendation via Convolutional Sequence Embedding, WSDM 2018, with
-    its user vectors. Departures: reactions are read beside items; the head (the paper: sampled negatives, and targets up
-    to three steps ahead).
+    its user vectors. Departures: reactions are read beside items; the head (the paper: sampled negatives, and targets
+    up to three steps ahead).
     """
 
     ACROSS, ALONG = 16, 4
@@ -198,9 +200,9 @@ class Caser(nn.Module):
 class DIN(nn.Module):
     """Attention of the target over the last reactions, summed without softmax, and a small network on top.
 
-    Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018. Departures: reactions are read beside
-    items; what each reaction says by itself (its evidence for any target) is summed along; PReLU for Dice; weight decay
-    for mini-batch aware regularisation; no further user, item or context features.
+    Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018. Departures: reactions are read
+    beside items; what each reaction says by itself (its evidence for any target) is summed along; PReLU for Dice;
+    weight decay for mini-batch aware regularisation; no further user, item or context features.
     """
 
     def __init__(self, sizes: Sizes) -> None:
