@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 UNKNOWN: Final = 1
-LAST: Final = 32
+LAST: Final = 20
 """L, how far back DIN looks."""
 IMAGE: Final = 8
 """L of Caser."""
@@ -60,18 +60,28 @@ class Batch:
 
 
 class Reading(nn.Module):
-    """A reaction as a vector: its item's and what was thought of it; and the items alone, for targets."""
+    """A reaction as a vector: item x sign of the reaction + reaction. And the items alone, for targets.
+
+    Signs are learned, feature by feature, from 1 for a like and -1 for a dislike: with a mere sum of both, a model has to
+    find out in its layers that to dislike the one thing is much like liking its opposite.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.item = nn.Embedding(sizes.items, sizes.hidden, padding_idx=0)
         self.reaction = nn.Embedding(sizes.reactions, sizes.hidden, padding_idx=0)
+        self.sign = nn.Embedding(sizes.reactions, sizes.hidden, padding_idx=0)
         nn.init.normal_(self.item.weight, std=0.05)
         nn.init.normal_(self.reaction.weight, std=0.2)
+        with torch.no_grad():
+            for code in range(sizes.reactions):
+                self.sign.weight[code] = 1.0 if code % 2 == 0 else -1.0  # as `sequences.reaction_codes` numbers them
+            for table in (self.item, self.reaction, self.sign):
+                table.weight[0] = 0.0
 
     def forward(self, items: Tensor, reactions: Tensor) -> Tensor:
         """(..., D)."""
-        return torch.as_tensor(self.item(items) + self.reaction(reactions))
+        return torch.as_tensor(self.item(items) * self.sign(reactions) + self.reaction(reactions))
 
 
 class Head(nn.Module):

@@ -1,12 +1,11 @@
 """SASRec, Caser, GRU4Rec and DIN, trained on every row of every user's allowed past (see `networks`, `allowed`).
 
 All blocks of time are trained side by side, epoch by epoch. How many epochs is one choice, made on the AUC of all valid
-queries; the answers are those after the best epoch.
+queries; the answers are those after the best epoch. How many items are veiled is chosen likewise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +21,6 @@ from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.config import BaselinesConfig
 from reasoningrec.data.timeline import Floats, Ints
 
-Tell = Callable[[], None]
 CARRIED: Final = 0.5
 """Share of the epochs before in the log-odds after an epoch: the mean of neighbouring epochs errs less than either."""
 STEPS: Final = 32
@@ -61,9 +59,9 @@ class _Coding:
 class _Learner:
     """One block's model, what it learns from, and what it answers."""
 
-    def __init__(self, method: str, allowed: Allowed, block: Block, config: BaselinesConfig) -> None:
+    def __init__(self, method: str, allowed: Allowed, block: Block, config: BaselinesConfig, veiled: float) -> None:
         line = allowed.timeline
-        self._allowed, self._config, self.asked = allowed, config, block.asked
+        self._allowed, self._config, self._veil, self.asked = allowed, config, veiled, block.asked
         self._learned = Sequences.of(allowed, block.rows)
         self._queries = Sequences.alone(allowed, allowed.at[block.asked])
         seen = allowed.with_past(block.rows)
@@ -101,7 +99,7 @@ class _Learner:
         """Some items and users made unknown, so that the model learns what to make of an unknown one."""
 
         def veil(ids: Tensor) -> Tensor:
-            return torch.where((torch.rand(ids.shape) < self._config.veiled) & (ids > 0), UNKNOWN, ids)
+            return torch.where((torch.rand(ids.shape) < self._veil) & (ids > 0), UNKNOWN, ids)
 
         return Batch(
             veil(batch.items_BT), batch.reactions_BT, veil(batch.user_B), batch.of_M, batch.place_M,
@@ -119,7 +117,7 @@ class _Learner:
         return found
 
 
-def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int, tell: Tell = lambda: None) -> Floats:
+def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -> Floats:
     """(Q,) P(like) of the valid and test queries.
 
     Args:
@@ -127,15 +125,20 @@ def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int, t
         allowed: what may be learned from, and the queries.
         config: sizes and rates.
         seed: of first weights, order, dropout and shots.
-        tell: called after each epoch.
     """
     if not allowed.at.size:
         return np.zeros(0)
+    tried = [_train(method, allowed, config, veiled, seed) for veiled in config.veiled]
+    return sigmoid(max(tried, key=lambda pair: pair[0])[1])
+
+
+def _train(method: str, allowed: Allowed, config: BaselinesConfig, veiled: float, seed: int) -> tuple[float, Floats]:
+    """The best AUC on valid, and (Q,) log-odds after the epoch that reached it."""
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blocks = allowed.blocks(config.refits, config.shots, seed)
-        learners = [_Learner(method, allowed, block, config) for block in blocks]
+        learners = [_Learner(method, allowed, block, config, veiled) for block in blocks]
         answers = np.zeros(allowed.at.size)
         best, best_auc, since = answers, -1.0, 0
         for epoch in range(config.epochs):
@@ -144,11 +147,10 @@ def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int, t
                 learner.epoch(rng)
                 now[learner.asked] = learner.answers()
             answers = now if not epoch else CARRIED * answers + (1 - CARRIED) * now
-            tell()
             reached = auc(allowed.valid_labels, answers[allowed.valid])
             since += 1
             if reached > best_auc:
                 best, best_auc, since = answers, reached, 0
             if config.patience and since >= config.patience:
                 break
-    return sigmoid(best)
+    return best_auc, best
