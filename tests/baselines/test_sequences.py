@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import ITEMS, allowed_of, rows
 from sklearn.metrics import roc_auc_score
 
 from making import DAY, Row
-from planted import ITEMS, allowed_of, rows
 from reasoningrec.baselines.sequences import LONGEST, STEP, Sequences, auc, codes, reaction_codes
 
 LONG = [Row(n, f"u{n // 300}", ITEMS[n % 20].id, float(n % 5 + 1), n // 3 * DAY) for n in range(600)]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import ITEMS, SMALL, allowed_of, on_test, rows
 from sklearn.metrics import roc_auc_score
 
 from making import DAY, Row
-from planted import ITEMS, SMALL, allowed_of, on_test, rows
 from reasoningrec.baselines import factors, sequential
 from reasoningrec.baselines.allowed import Allowed
 from reasoningrec.baselines.networks import NETWORKS
@@ -51,7 +51,7 @@ def changed(made: list[Row], where: Callable[[Row, int, int], bool]) -> list[Row
 @every_method
 def test_a_planted_taste_is_found(method: str) -> None:
     allowed = allowed_of(MADE)
-    found = answers(method, allowed, SMALL.model_copy(update={"epochs": 40, "patience": 0, "refits": 2}))
+    found = answers(method, allowed, SMALL.model_copy(update={"epochs": 15, "refits": 6}))
     assert found.shape == allowed.at.shape
     assert ((found > 0) & (found < 1)).all()
     assert roc_auc_score(*on_test(allowed, found)) > 0.7
@@ -114,7 +114,7 @@ def test_every_protocol_is_answered(method: str, protocol: Any) -> None:
 def test_data_without_times_have_one_model(method: str) -> None:
     allowed = allowed_of(rows(times=False))
     assert len(list(allowed.blocks(8, 0, 0))) == 1
-    assert roc_auc_score(*on_test(allowed, answers(method, allowed, SMALL.model_copy(update={"epochs": 30})))) > 0.7
+    assert roc_auc_score(*on_test(allowed, answers(method, allowed, SMALL))) > 0.7
 
 
 @every_method

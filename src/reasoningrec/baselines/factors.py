@@ -24,9 +24,9 @@ from reasoningrec.config import BaselinesConfig
 from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
 from reasoningrec.errors import ConfigError
 
-ROUNDS: Final = 12
+ROUNDS: Final = 10
 """Times that users' and items' factors are found from each other."""
-FACTORS: Final = (4, 16)
+FACTORS: Final = (2, 8)
 MF_RIDGE: Final = (2.0, 6.0, 20.0)
 """In rows of the mean rating: lambda of Koren et al."""
 ALS_RIDGE: Final = (1.0, 10.0)

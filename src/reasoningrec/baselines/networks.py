@@ -62,8 +62,8 @@ class Batch:
 class Reading(nn.Module):
     """A reaction as a vector: item x sign of the reaction + reaction. And the items alone, for targets.
 
-    Signs are learned, feature by feature, from 1 for a like and -1 for a dislike: with a mere sum of both, a model has to
-    find out in its layers that to dislike the one thing is much like liking its opposite.
+    Signs are learned, feature by feature, from 1 for a like and -1 for a dislike: with a mere sum of both, a model has
+    to find out in its layers that to dislike the one thing is much like liking its opposite.
     """
 
     def __init__(self, sizes: Sizes) -> None:
