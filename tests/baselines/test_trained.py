@@ -51,7 +51,7 @@ def changed(made: list[Row], where: Callable[[Row, int, int], bool]) -> list[Row
 @every_method
 def test_a_planted_taste_is_found(method: str) -> None:
     allowed = allowed_of(MADE)
-    found = answers(method, allowed, SMALL.model_copy(update={"epochs": 15, "refits": 6}))
+    found = answers(method, allowed, SMALL.model_copy(update={"epochs": 10, "refits": 4}))
     assert found.shape == allowed.at.shape
     assert ((found > 0) & (found < 1)).all()
     assert roc_auc_score(*on_test(allowed, found)) > 0.7
@@ -122,12 +122,14 @@ def test_strict_does_not_read_the_own_day(method: str) -> None:
     """All rows of u000 on one day: its queries have no past, so its own labels change nothing for it."""
     made = [dataclasses.replace(row, time=50 * DAY) if row.user == "u000" else row for row in MADE]
     other = changed(made, lambda row, place, length: row.user == "u000" and place < length - 2)
-    config = QUICK.model_copy(update={"epochs": 1, "refits": 64})
+    config = QUICK.model_copy(update={"epochs": 1, "refits": 4})
     allowed = allowed_of(made, "strict")
     one, two = (answers(method, a, config) for a in (allowed, allowed_of(other, "strict")))
     mine = allowed.timeline.user[allowed.at] == 0
     assert (allowed.past[allowed.at[mine]] == 0).all()
-    if method != "als":
+    if method in NETWORKS:
+        assert (one[mine] == two[mine]).all()
+    else:  # the regression that makes probabilities of scores is fitted on other users' valid queries, too
         assert one[mine] == pytest.approx(two[mine], abs=0.05)
 
 
