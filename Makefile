@@ -42,7 +42,7 @@ clean: ## remove environment, caches and built files; runs/ stays
 
 # A stamp per set of extras, renewed when what it is made from changes.
 EXTRAS_student := student
-EXTRAS_test := student,test
+EXTRAS_test := student,baselines,test
 EXTRAS_dev := student,dev
 EXTRAS_docs := docs
 

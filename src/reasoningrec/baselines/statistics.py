@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from reasoningrec.baselines.allowed import balanced
 from reasoningrec.baselines.regression import Linear, Trees, inputs
 from reasoningrec.data.timeline import Bools, Floats
 
@@ -27,14 +28,15 @@ COUNTS: Final[Mapping[str, tuple[str, ...]]] = {
 there are none; the item share is that of likes among others, drawn towards the base rate."""
 
 
-def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> dict[str, Floats]:
+def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int, shots: int = 0) -> dict[str, Floats]:
     """(N,) P(like) of every method; rows of role train are answered in-sample and not to be measured.
 
     Args:
         numbers: (N rows) of `data.evidence.numbers`.
         labels: (N,).
         role: (N,) train, valid or test.
-        seed: of the boosting's row samples.
+        seed: of the boosting's row samples, and of the shots.
+        shots: K train windows that all is fitted on, as many of each label; 0 = all, and valid too for test.
     """
     share = pl.when(pl.col("window_n") > 0).then(pl.col("window_liked") / pl.col("window_n")).otherwise(pl.col("base"))
     numbers = numbers.with_columns(share.alias("history share"))
@@ -43,6 +45,8 @@ def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) ->
     found = {method: np.zeros(len(numbers)) for method in (*COUNTS, "logistic", "boosting")}
     for fitted, asked in ((role.to_numpy() == "train", ~test), (~test, test)):
         known = fitted if fitted.any() else np.ones_like(fitted)  # users of two rows have a test window only
+        if shots and fitted.any():
+            known = _few(labels, role.to_numpy() == "train", shots, seed)
         seen, truth = numbers.filter(pl.Series(known)), labels[known]
         unseen = numbers.filter(pl.Series(asked))
         for method, columns in COUNTS.items():
@@ -50,6 +54,14 @@ def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) ->
         found["logistic"][asked] = sigmoid(Linear.fit(seen, truth, names)(unseen))
         found["boosting"][asked] = sigmoid(Trees.fit(seen, truth, names, seed)(unseen))
     return found
+
+
+def _few(labels: Bools, train: Bools, shots: int, seed: int) -> Bools:
+    """(N,) which rows are the shots."""
+    places = np.flatnonzero(train)
+    chosen = np.zeros_like(train)
+    chosen[places[balanced(labels[places], shots, np.random.default_rng(seed))]] = True
+    return chosen
 
 
 def sigmoid(z: Floats) -> Floats:

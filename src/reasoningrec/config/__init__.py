@@ -2,6 +2,7 @@
 
 from reasoningrec.config.sections import (
     NANO,
+    BaselinesConfig,
     BudgetConfig,
     Columns,
     Config,
@@ -28,6 +29,7 @@ from reasoningrec.config.toml import MODES, parse, read
 __all__ = [
     "MODES",
     "NANO",
+    "BaselinesConfig",
     "BudgetConfig",
     "Columns",
     "Config",

@@ -282,6 +282,31 @@ class PredictConfig(Section):
     """Texts the student may write until one passes every gate; then the rule writer stands in."""
 
 
+class BaselinesConfig(Section):
+    """Trained recommenders to be measured against; the plain statistics are always there."""
+
+    methods: tuple[Literal["als", "mf", "sasrec", "caser", "gru4rec", "din"], ...] = ()
+    """als needs the extra `baselines`."""
+    shots: CountOrOff = 0
+    """Train windows to learn from, as many of each label; 0 = every row of the past that may be learned from."""
+    refits: Annotated[int, Field(ge=1, le=64)] = 8
+    """Where there are times: blocks of queries, each answered by a model fitted on strictly earlier rows; 1 = one model
+    for all, which then knows what others said of an item after the query."""
+    hidden: Annotated[int, Field(ge=4, le=1024)] = 64
+    """Features of sasrec, caser, gru4rec and din; so are the next ones theirs."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    veiled: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.1, 0.5)
+    """Shares of items made unknown while learning; each is tried, and the best on valid kept. Where items are seen a
+    few times only, much of what can be learned is what to make of an unknown one."""
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    batch: Count = 1024
+    """Questions that a step learns from, about."""
+    epochs: Count = 40
+    patience: CountOrOff = 4
+    """Epochs without a better valid AUC before training stops; 0 = never."""
+
+
 class EvaluateConfig(Section):
     """Measures and intervals."""
 
@@ -329,5 +354,6 @@ class Config(Section):
     verify: VerifyConfig = VerifyConfig()
     train: TrainConfig = TrainConfig()
     predict: PredictConfig = PredictConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()

@@ -46,7 +46,7 @@ def split(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.Dat
     at = np.flatnonzero(wanted)
     if not at.size:
         raise DataError("no user has two interactions, so there is nothing to ask about")
-    past = _past(timeline, at, protocol)
+    past = past_rows(timeline, at, protocol)
     frame = pl.DataFrame(
         {
             "role": role[at],
@@ -80,12 +80,12 @@ def earlier(timeline: Timeline, config: SplitConfig, protocol: Protocol, most: i
     total = np.cumsum(np.bincount(from_end[at] - first))
     at = at[from_end[at] - first < int((total <= most).sum())]
     return pl.DataFrame(
-        {"role": ["train"] * at.size, "label": timeline.liked[at], "at": at, "past": _past(timeline, at, protocol)},
+        {"role": ["train"] * at.size, "label": timeline.liked[at], "at": at, "past": past_rows(timeline, at, protocol)},
         schema={"role": pl.String, "label": pl.Boolean, "at": pl.Int64, "past": pl.Int64},
     )
 
 
-def _past(timeline: Timeline, at: Ints, protocol: Protocol) -> Ints:
+def past_rows(timeline: Timeline, at: Ints, protocol: Protocol) -> Ints:
     """How many of the user's rows, oldest first, count as known before each target."""
     if protocol != "strict":
         return timeline.position[at]

@@ -29,7 +29,10 @@ from reasoningrec.records import Evidence, Explanation, Prediction
 
 FUSED = "reasoningrec"
 STUDENT = "student"
-ORDER = (FUSED, STUDENT, "no-student", "user-share", "item-share", "user-item-share", "last", "logistic", "boosting")
+ORDER = (
+    FUSED, STUDENT, "no-student", "user-share", "item-share", "user-item-share", "last", "popularity", "logistic",
+    "boosting", "als", "mf", "sasrec", "caser", "gru4rec", "din",
+)  # fmt: skip
 """Order of the methods in tables; others follow by name."""
 ABLATION = "no-"
 """A method whose name starts so is ours with a part taken out: compared with the whole, and no plain baseline."""

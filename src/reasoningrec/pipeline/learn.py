@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from reasoningrec.baselines import statistics
 from reasoningrec.config import NANO, PredictConfig
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
+from reasoningrec.pipeline.baselines import answers_of_baselines, baseline_fields
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
@@ -81,7 +81,7 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
         del settings["mode"]  # so that runs from before there were others stay done
     gates: list[Json] = list(verify.GATES.values())
     more = {"seed": space.config.seed, "max_reasons": space.config.reason.max_reasons, "gates": gates}
-    return {**settings, **more, "stack_penalty": fuse.STACK_PENALTY}
+    return {**settings, **more, **baseline_fields(space), "stack_penalty": fuse.STACK_PENALTY}
 
 
 def predict(desk: Desk) -> Outcome:
@@ -92,7 +92,7 @@ def predict(desk: Desk) -> Outcome:
     scored = space.ids("valid", "test")
     explained = space.ids("test")[: config.predict.explain or None]
     with Journal(desk.run.journal_path("predict")) as journal:
-        steps = _Steps(desk, journal, len(scored) + len(explained))
+        steps = _Steps(desk, journal, len(scored) + len(explained) + len(set(config.baselines.methods)))
         answers = steps.do("score", scored, lambda cases: [one.row() for one in answer(student, cases, config)])
         scores: dict[str, float | None] = {id: row["p"] for id, row in answers.items()}
         fused, decisions = _fuse(desk, scores)
@@ -105,8 +105,9 @@ def predict(desk: Desk) -> Outcome:
             return [to_row(text) for text in explain(student, cases, decisions, config, said)]
 
         texts = steps.do("write", explained, write)
+        others = answers_of_baselines(desk, journal, steps.told)
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
-    _write_predictions(desk, scores, decisions)
+    _write_predictions(desk, scores, decisions, others)
     return Outcome(
         {
             "scored": len(scored),
@@ -130,8 +131,12 @@ class _Steps:
             if any(f"{step}/{id}" not in self._journal.done for id in chunk):
                 found = work(self._desk.space.cases(chunk))
                 self._journal.extend((f"{step}/{id}", row) for id, row in zip(chunk, found, strict=True))
-            self._desk.tell(len(self._journal.done), self._total)
+            self.told()
         return {id: self._journal.done[f"{step}/{id}"] for id in ids}
+
+    def told(self) -> None:
+        """Tell how far it is."""
+        self._desk.tell(len(self._journal.done), self._total)
 
 
 def _fuse(desk: Desk, scores: dict[str, float | None]) -> tuple[fuse.Fused, dict[str, dict[str, float]]]:
@@ -164,15 +169,17 @@ def student_answers(ids: Sequence[str], scores: Mapping[str, float | None]) -> F
 
 
 def _write_predictions(
-    desk: Desk, scores: Mapping[str, float | None], fused: Mapping[str, Mapping[str, float]]
+    desk: Desk,
+    scores: Mapping[str, float | None],
+    fused: Mapping[str, Mapping[str, float]],
+    others: Mapping[str, Floats],
 ) -> None:
     """Every method's answer to every valid and test query."""
     space = desk.space
-    plain = statistics.predict(*space.learning, space.config.seed)
     rows = []
     for place, (id, user, item) in enumerate(space.windows.select("id", "user", "item").iter_rows()):
         if id in scores:
             answers = {FUSED: fused[FUSED][id], STUDENT: scores[id], NO_STUDENT: fused[NO_STUDENT][id]}
-            answers |= {method: float(found[place]) for method, found in plain.items()}
+            answers |= {method: float(found[place]) for method, found in others.items()}
             rows += [to_row(Prediction(id, user, item, method, p)) for method, p in answers.items()]
     write_jsonl(desk.folder / "predict" / "predictions.jsonl", rows)

@@ -12,7 +12,7 @@ from reasoningrec import __version__
 from reasoningrec.config import Config
 from reasoningrec.errors import NotInRunError, ReasoningRecError
 from reasoningrec.llm.keys import Key
-from reasoningrec.pipeline import learn, measure, prepare, teach
+from reasoningrec.pipeline import baselines, learn, measure, prepare, teach
 from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
@@ -70,6 +70,8 @@ def run_line(
     prepare.data_fields(space)  # missing files are told before anything is touched
     if NAMES.index(until) >= NAMES.index("train"):
         learn.check_base(space)  # and so is a base that cannot be learned from: texts are paid for
+    if NAMES.index(until) >= NAMES.index("predict"):
+        baselines.check_baselines(space)
     with Run.open(folder, create=True) as run:
         run.configure(config.model_dump(mode="json"), version=__version__)
         if retry_failed:

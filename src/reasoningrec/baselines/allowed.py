@@ -1,0 +1,122 @@
+"""What a trained baseline may learn from: train rows only, and, where there are times, those before the question.
+
+A model that is fitted once on all train rows would know of an item what others said of it after the moment asked about.
+So the valid and test queries are parted by time into blocks of about equal size, and each block is answered by a model
+of its own, fitted on train rows strictly earlier than the block's first query. Without times there is one block and one
+model, fitted on all train rows, as the evidence's counts are (see `data.evidence`). A user's own past, up to the query,
+is never fitted but read: as the sequence, or folded in.
+
+A train row is one that lies before all valid and test targets of its user: no label of a target is ever learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from reasoningrec.config import Protocol
+from reasoningrec.data.evidence import train_rows
+from reasoningrec.data.split import past_rows
+from reasoningrec.data.timeline import Bools, Ints, Timeline
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of the timeline that a model is fitted on, and the places of the queries (0 to Q - 1) it answers."""
+
+    rows: Ints
+    asked: Ints
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A timeline of N rows, and Q queries on it: the valid and test windows, in the windows' order.
+
+    Attributes:
+        timeline: the interactions. Its labels may be read in `train` and, as history, in the past of a query.
+        past: (N,) how many of the user's rows, from the oldest, each row may know as its history.
+        train: rows before all valid and test targets of their user, ascending.
+        main: those of them that are train windows.
+        at: (Q,) the targets' rows.
+        window: (Q,) their places among the windows.
+        valid: (Q,) which of them are valid's.
+        valid_labels: (V,) labels of valid's, the only targets whose labels are known here.
+        history: k, how many reactions a prompt shows.
+    """
+
+    timeline: Timeline
+    past: Ints
+    train: Ints
+    main: Ints
+    at: Ints
+    window: Ints
+    valid: Bools
+    valid_labels: Bools
+    history: int
+
+    @classmethod
+    def of(cls, timeline: Timeline, windows: pl.DataFrame, protocol: Protocol, history: int) -> Self:
+        """From the split's windows."""
+        role, at = windows["role"].to_numpy(), windows["at"].to_numpy()
+        window = np.flatnonzero(role != "train")
+        return cls(
+            timeline=timeline,
+            past=past_rows(timeline, np.arange(timeline.user.size), protocol),
+            train=train_rows(timeline, windows),
+            main=np.sort(at[role == "train"]),
+            at=at[window],
+            window=window,
+            valid=role[window] == "valid",
+            valid_labels=timeline.liked[at[role == "valid"]],
+            history=history,
+        )
+
+    def blocks(self, refits: int, shots: int, seed: int) -> Iterator[Block]:
+        """What to fit, and what to answer with it.
+
+        Args:
+            refits: how many blocks of time at most; 1 = one model fitted on train rows of any time.
+            shots: K train windows to learn from, as many of each label, drawn anew for each block from those that it
+                may know; 0 = every train row.
+            seed: of the draws.
+        """
+        rng = np.random.default_rng(seed)
+        clock = self.timeline.clock
+        if self.timeline.time is None or refits == 1:
+            yield Block(self._fitted(np.ones_like(self.timeline.liked), shots, rng), np.arange(self.at.size))
+            return
+        order = np.sort(clock[self.at])
+        cuts = np.unique(order[np.arange(refits) * order.size // refits])
+        block_of = np.searchsorted(cuts, clock[self.at], side="right") - 1
+        for block, cut in enumerate(cuts):
+            yield Block(self._fitted(clock < cut, shots, rng), np.flatnonzero(block_of == block))
+
+    def _fitted(self, before: Bools, shots: int, rng: np.random.Generator) -> Ints:
+        rows = self.main if shots else self.train
+        rows = rows[before[rows]]
+        return rows[balanced(self.timeline.liked[rows], shots, rng)] if shots else rows
+
+    def with_past(self, rows: Ints, most: int = 0) -> Ints:
+        """Rows and, of each, the (last `most`; 0 = all) rows of its history; ascending, each once."""
+        first = self.timeline.start[self.timeline.user[rows]]
+        stop = first + self.past[rows]
+        if most:
+            first = np.maximum(first, stop - most)
+        change = np.zeros(self.timeline.user.size + 1, np.int64)
+        np.add.at(change, first, 1)
+        np.add.at(change, stop, -1)
+        inside = np.cumsum(change[:-1]) > 0
+        inside[rows] = True
+        return np.flatnonzero(inside)
+
+
+def balanced(labels: Bools, shots: int, rng: np.random.Generator) -> Ints:
+    """Places of `shots` of the labels, half of each kind; where one kind is short of it, the other fills up."""
+    likes, others = np.flatnonzero(labels), np.flatnonzero(~labels)
+    n = min(likes.size, max(shots // 2, shots - others.size))
+    drawn = (rng.choice(likes, n, replace=False), rng.choice(others, min(others.size, shots - n), replace=False))
+    return np.sort(np.concatenate(drawn)).astype(np.int64)

@@ -1,0 +1,220 @@
+"""Matrix factorisation: `als` on likes and dislikes as implicit feedback, `mf` on ratings with biases.
+
+Both learn item factors from the rows a block of time may know (see `allowed`). A user's factors are then found anew for
+each query, from exactly the rows of their past that the query may know, by the same least squares that training uses.
+So what a user did last counts, and nothing they did later. Sizes are chosen on the AUC of valid.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from reasoningrec.baselines.allowed import Allowed, Block
+from reasoningrec.baselines.regression import Linear
+from reasoningrec.baselines.sequences import auc
+from reasoningrec.baselines.statistics import sigmoid
+from reasoningrec.config import BaselinesConfig
+from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
+from reasoningrec.errors import ConfigError
+
+ROUNDS: Final = 10
+"""Times that users' and items' factors are found from each other."""
+FACTORS: Final = (2, 8)
+MF_RIDGE: Final = (2.0, 6.0, 20.0)
+"""In rows of the mean rating: lambda of Koren et al."""
+ALS_RIDGE: Final = (1.0, 10.0)
+CONFIDENCE: Final = 10.0
+"""alpha of Hu et al. (the paper: 40), for a like and for a dislike."""
+CHUNK: Final = 200_000
+"""Rows whose outer products are held at once."""
+
+Fit = Callable[[Allowed, Block, int, float, int], Floats]
+"""(block's queries,) scores of a model of so many factors and such a ridge, with a seed."""
+
+
+def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -> Floats:
+    """(Q,) P(like) of the valid and test queries.
+
+    A score becomes a probability by logistic regression, with the user's share and the item's for als (whose scores
+    say who will buy, rather than who will like); fitted on valid, by halves of valid where valid itself is answered.
+
+    Args:
+        method: "als" or "mf".
+        allowed: what may be learned from, and the queries.
+        config: blocks and shots.
+        seed: of first factors and shots.
+
+    Raises:
+        ConfigError: `implicit` is not installed.
+    """
+    if not allowed.at.size:
+        return np.zeros(0)
+    fit, ridges = METHODS[method]
+    blocks = list(allowed.blocks(config.refits, config.shots, seed))
+    if config.shots:  # a shot is a target and the history that a prompt would show with it
+        blocks = [Block(allowed.with_past(block.rows, allowed.history), block.asked) for block in blocks]
+    beside = _shares(allowed, blocks) if method == "als" else {}
+    best, best_auc = np.zeros(allowed.at.size), -1.0
+    for factors, ridge in itertools.product(FACTORS, ridges):
+        scores = np.zeros(allowed.at.size)
+        for block in blocks:
+            scores[block.asked] = fit(allowed, block, factors, ridge, seed)
+        answers = _decided(pl.DataFrame({"score": scores, **beside}), allowed)
+        reached = auc(allowed.valid_labels, answers[allowed.valid])
+        if reached > best_auc:
+            best, best_auc = answers, reached
+    return best
+
+
+def biased(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
+    """Rating = mean + user's bias + item's bias + user's factors x item's factors, by alternating ridge regressions.
+
+    Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, Computer 42(8), 2009, eq. 4.
+    Departures: alternating least squares for stochastic gradients; where there are no ratings, 1 for a like and 0.
+    """
+    line, rows = allowed.timeline, block.rows
+    user, item = line.user[rows], line.item[rows]
+    values = _values(line)
+    mean = float(values[rows].mean()) if rows.size else 0.0
+    rng = np.random.default_rng(seed)
+    users = np.zeros((len(line.users), factors + 1))  # the bias comes first
+    items = np.zeros((len(line.items), factors + 1))
+    items[:, 1:] = rng.normal(0.0, 0.1, (len(line.items), factors))
+    ridge = ridge * max(float(values[rows].var()) if rows.size else 1.0, 1e-3)
+    for _ in range(ROUNDS):
+        users = _ridge(user, _with_one(items[item]), values[rows] - mean - items[item, 0], ridge, len(line.users))
+        items = _ridge(item, _with_one(users[user]), values[rows] - mean - users[user, 0], ridge, len(line.items))
+    query, past = _past(allowed, block.asked)
+    read = line.item[past]
+    own = _ridge(query, _with_one(items[read]), values[past] - mean - items[read, 0], ridge, block.asked.size)
+    target = items[line.item[allowed.at[block.asked]]]
+    return np.asarray(mean + target[:, 0] + (own * _with_one(target)).sum(1))
+
+
+def implicit_als(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
+    """Preference of a user for an item from weighted least squares over all pairs.
+
+    Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback Datasets, ICDM 2008, by the package
+    `implicit`. Departure: a dislike is a pair of preference 0 that is as sure as a like; the paper knows likes only.
+    """
+    als = package()
+    line, asked = allowed.timeline, block.asked
+    if not block.rows.size:
+        return np.zeros(asked.size)
+    bought = _pairs(line, line.user[block.rows], block.rows, len(line.users))
+    query, past = _past(allowed, asked)
+    known = _pairs(line, query, past, asked.size)
+    with _one_blas_thread():
+        model = als.AlternatingLeastSquares(
+            factors=factors, regularization=ridge, alpha=1.0, iterations=ROUNDS, random_state=seed, num_threads=1
+        )
+        model.fit(bought, show_progress=False)
+        own = np.asarray(model.recalculate_user(np.arange(asked.size), known))
+    target = np.asarray(model.item_factors)[line.item[allowed.at[asked]]]
+    return np.asarray((own * target).sum(1), dtype=np.float64)
+
+
+METHODS: Final[Mapping[str, tuple[Fit, tuple[float, ...]]]] = {
+    "als": (implicit_als, ALS_RIDGE),
+    "mf": (biased, MF_RIDGE),
+}
+
+
+def package() -> Any:
+    """The module of `implicit` that fits on a CPU. Raises ConfigError where it is not installed."""
+    try:
+        from implicit.cpu import als
+    except ImportError:
+        raise ConfigError(
+            'baselines.methods: "als" needs the package `implicit`, which is not installed',
+            hint="pip install 'reasoningrec[baselines]', or leave als out.",
+        ) from None
+    return als
+
+
+def _one_blas_thread() -> Any:
+    """`implicit` shares its work out itself, and warns where the linear algebra does so, too."""
+    return threadpool_limits(1, "blas")
+
+
+def _pairs(line: Timeline, group: Ints, rows: Ints, groups: int) -> csr_matrix:
+    """(groups, items) confidences, below zero for dislikes; a pair seen again adds up."""
+    sure = np.where(line.liked[rows], 1 + CONFIDENCE, -1 - CONFIDENCE).astype(np.float32)
+    found = csr_matrix((sure, (group, line.item[rows])), shape=(groups, len(line.items)))
+    found.eliminate_zeros()  # liked once and disliked once
+    return found
+
+
+def _past(allowed: Allowed, asked: Ints) -> tuple[Ints, Ints]:
+    """The rows that each of these queries may know of its user, as (which query, which row)."""
+    at = allowed.at[asked]
+    count = allowed.past[at]
+    query = np.repeat(np.arange(asked.size), count)
+    within = np.arange(query.size) - np.repeat(np.cumsum(count) - count, count)
+    return query, allowed.timeline.start[allowed.timeline.user[at]][query] + within
+
+
+def _values(line: Timeline) -> Floats:
+    """(N,) ratings, or likes where a row has none."""
+    return np.where(np.isnan(line.rating), line.liked, line.rating)
+
+
+def _with_one(factors: Floats) -> Floats:
+    """Factors with 1 in the bias's place."""
+    return np.concatenate([np.ones((factors.shape[0], 1)), factors[:, 1:]], 1)
+
+
+def _ridge(group: Ints, features: Floats, targets: Floats, ridge: float, groups: int) -> Floats:
+    """(groups, F) coefficients of a ridge regression in each group; zeros for a group of no rows."""
+    width = features.shape[1]
+    gram, moment = np.zeros((groups, width * width)), np.zeros((groups, width))
+    for start in range(0, group.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        x = features[part]
+        sums = csr_matrix((np.ones(x.shape[0]), (group[part], np.arange(x.shape[0]))), shape=(groups, x.shape[0]))
+        gram += sums @ (x[:, :, None] * x[:, None, :]).reshape(x.shape[0], -1)
+        moment += sums @ (x * targets[part, None])
+    matrices = gram.reshape(groups, width, width) + ridge * np.eye(width)
+    return np.asarray(np.linalg.solve(matrices, moment[:, :, None])[:, :, 0])
+
+
+def _shares(allowed: Allowed, blocks: list[Block]) -> dict[str, Floats]:
+    """Share of likes in the user's past and among the item's rows, each drawn towards the mean by five rows."""
+    line = allowed.timeline
+    user, item = np.zeros(allowed.at.size), np.zeros(allowed.at.size)
+    for block in blocks:
+        mean = float(line.liked[block.rows].mean()) if block.rows.size else 0.5
+        query, past = _past(allowed, block.asked)
+        user[block.asked] = _share(query, line.liked[past], mean, block.asked.size)
+        shares = _share(line.item[block.rows], line.liked[block.rows], mean, len(line.items))
+        item[block.asked] = shares[line.item[allowed.at[block.asked]]]
+    return {"user": user, "item": item}
+
+
+def _share(group: Ints, liked: Bools, mean: float, groups: int) -> Floats:
+    """(groups,) (likes + 5 mean) / (rows + 5)."""
+    return np.asarray((np.bincount(group, liked, groups) + 5 * mean) / (np.bincount(group, minlength=groups) + 5))
+
+
+def _decided(scores: pl.DataFrame, allowed: Allowed) -> Floats:
+    """(Q,) P(like) from scores: test's by a regression on valid, each half of valid's by one on the other half."""
+    found = np.full(allowed.at.size, 0.5)
+    valid = np.flatnonzero(allowed.valid)
+    half = allowed.timeline.user[allowed.at] % 2
+    labels = np.zeros(allowed.at.size, np.bool_)
+    labels[valid] = allowed.valid_labels
+    parts: Iterator[tuple[Ints, Bools]] = iter(
+        [(valid, ~allowed.valid), *((valid[half[valid] != one], allowed.valid & (half == one)) for one in (0, 1))]
+    )
+    for learned, asked in parts:
+        if learned.size and asked.any():
+            model = Linear.fit(scores[learned], labels[learned], scores.columns)
+            found[asked] = sigmoid(model(scores.filter(pl.Series(asked))))
+    return found
