@@ -1,7 +1,8 @@
 """Phrases that texts share with reviews: exact runs of words, found for all texts in one pass over the reviews.
 
-A *phrase* of a text is every run of `RUN` words in it, and every sentence of `SENTENCE` to `RUN` - 1 words. Shorter
-sentences ("Love it!") are everybody's, and tell of no source.
+A *phrase* of a text is every run of `RUN` words within a sentence of it, and every whole sentence of `SENTENCE` to
+`RUN` - 1 words. Shorter sentences ("Love it!") are everybody's, and tell of no source; nor does a run across the end of
+a sentence, which a text made of two sources holds and neither of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 RUN = 8
 SENTENCE = 5
-SENTENCES = re.compile(r"[.!?;\n]+")
+SENTENCES = re.compile(r"[.!?;|\n]+")
 WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 Hashes = NDArray[np.uint64]
 BASE = np.uint64(0x9E3779B97F4A7C15)
@@ -32,12 +33,11 @@ def phrases(text: str) -> set[str]:
 
 
 def _phrases(text: str) -> Iterator[list[str]]:
-    words = words_of(text)
-    yield from (words[at : at + RUN] for at in range(len(words) - RUN + 1))
     for sentence in SENTENCES.split(text):
         words = words_of(sentence)
         if SENTENCE <= len(words) < RUN:
             yield words
+        yield from (words[at : at + RUN] for at in range(len(words) - RUN + 1))
 
 
 class Phrasebook:
@@ -74,13 +74,11 @@ class Phrasebook:
 
     def _found(self, text: str) -> set[str]:
         found = set()
-        words = words_of(text)
-        for at in self._agree(words, RUN):
-            found.add(" ".join(words[at : at + RUN]))
         for sentence in SENTENCES.split(text):
             words = words_of(sentence)
-            if SENTENCE <= len(words) < RUN and self._agree(words, len(words)):
-                found.add(" ".join(words))
+            if len(words) >= SENTENCE:
+                length = min(len(words), RUN)
+                found.update(" ".join(words[at : at + length]) for at in self._agree(words, length))
         return found & self._wanted
 
     def _agree(self, words: Sequence[str], length: int) -> list[int]:
@@ -93,4 +91,5 @@ class Phrasebook:
         codes = np.array([self._code.setdefault(word, len(self._code) + 1) for word in words], dtype=np.uint64)
         runs = np.lib.stride_tricks.sliding_window_view(codes, length)
         powers = np.cumprod(np.full(length, BASE, dtype=np.uint64), dtype=np.uint64)
-        return (runs * powers).sum(axis=1, dtype=np.uint64)
+        hashes: Hashes = (runs * powers).sum(axis=1, dtype=np.uint64)
+        return hashes

@@ -69,8 +69,7 @@ def text_scores(texts: Sequence[str], labels: Bools, cluster: NDArray[np.int64],
     fold_n = folds[cluster_n]
     scores = np.full(len(labels), labels.mean() if len(labels) else 0.5)
     for fold in range(int(folds.max(initial=0)) + 1):
-        inside = np.flatnonzero(fold_n == fold)
-        outside = np.flatnonzero(fold_n != fold)
+        inside, outside = np.flatnonzero(fold_n == fold).tolist(), np.flatnonzero(fold_n != fold).tolist()
         scores[inside] = _fitted([texts[n] for n in outside], labels[outside])([texts[n] for n in inside])
     return scores
 
