@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from reasoningrec import __version__
-from reasoningrec.cli import ask, audit, batch, cache, data, runs, student, texts
+from reasoningrec.cli import ask, audit, batch, cache, compare, data, runs, student, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
 FAILED, INTERRUPTED = 3, 130
@@ -51,6 +51,7 @@ app.command("recommend", rich_help_panel=ASK)(ask.recommend)
 app.command("explain", rich_help_panel=ASK)(ask.explain)
 app.add_typer(student.app, name="student", rich_help_panel=ASK)
 app.command("audit", rich_help_panel=TRUST)(audit.audit)
+app.command("compare", rich_help_panel=TRUST)(compare.compare)
 app.add_typer(cache.app, name="cache", rich_help_panel=MODELS)
 app.add_typer(batch.app, name="batch", rich_help_panel=MODELS)
 app.add_typer(texts.app, name="texts", rich_help_panel=MODELS)

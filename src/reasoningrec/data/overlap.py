@@ -73,7 +73,7 @@ class Phrasebook:
         return {phrase: self.holders[phrase] for phrase in sorted(phrases(text)) if phrase in self.holders}
 
     def _found(self, text: str) -> set[str]:
-        found = set()
+        found: set[str] = set()
         for sentence in SENTENCES.split(text):
             words = words_of(sentence)
             if len(words) >= SENTENCE:

@@ -140,13 +140,13 @@ def render_html(evaluation: Evaluation, samples: Sequence[Sample]) -> str:
     """The page as one self-contained text."""
     pictures = {name: (picture, Markup(picture.svg)) for name, picture in draw_all(evaluation).items()}  # noqa: S704
     return (
-        _environment(html=True).get_template("report.html.j2").render(**_shared(evaluation, samples), pictures=pictures)
+        environment(html=True).get_template("report.html.j2").render(**_shared(evaluation, samples), pictures=pictures)
     )
 
 
 def render_markdown(evaluation: Evaluation, samples: Sequence[Sample]) -> str:
     """The report without its pictures, for terminals and code review."""
-    text = _environment(html=False).get_template("report.md.j2").render(**_shared(evaluation, samples))
+    text = environment(html=False).get_template("report.md.j2").render(**_shared(evaluation, samples))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -231,7 +231,8 @@ def _shared(evaluation: Evaluation, samples: Sequence[Sample]) -> dict[str, Any]
     }
 
 
-def _environment(*, html: bool) -> jinja2.Environment:
+def environment(*, html: bool) -> jinja2.Environment:
+    """Where the templates beside this file are rendered; HTML escapes what comes from the data, Markdown too."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),

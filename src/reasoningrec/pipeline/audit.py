@@ -16,7 +16,7 @@ from reasoningrec.evaluation import decisions, leak, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
 from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.line import check_finished
-from reasoningrec.pipeline.measure import answers
+from reasoningrec.pipeline.measure import answers, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.records import Case
 from reasoningrec.runs import Run
@@ -141,13 +141,8 @@ class _Side:
 
     @classmethod
     def of(cls, space: Workspace) -> _Side:
-        line = space.timeline
         ids = space.ids("test")
-        sequences = {
-            user: [line.items[item] for item in line.item[line.start[code] : line.start[code + 1]]]
-            for code, user in enumerate(line.users)
-        }
-        clusters = uncertainty.clusters(sequences)
+        clusters = uncertainty.clusters(sequences(space))
         cases = space.cases(ids)
         labels = np.array([space.label_of[id] for id in ids], dtype=np.bool_)
         return cls(ids, labels, np.array([clusters[case.query.user] for case in cases], dtype=np.int64), cases)

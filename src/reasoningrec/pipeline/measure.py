@@ -39,10 +39,7 @@ def measure(desk: Desk) -> Outcome:
             time="known" if line.time is not None else "unknown",
             test=answers(space, "test"),
             valid=answers(space, "valid"),
-            sequences={
-                user: [line.items[item] for item in line.item[line.start[code] : line.start[code + 1]]]
-                for code, user in enumerate(line.users)
-            },
+            sequences=sequences(space),
             thresholds={"reasoningrec": space.fused.threshold},
             weights=space.fused.weights(),
             explanations=texts,
@@ -57,6 +54,15 @@ def measure(desk: Desk) -> Outcome:
     )
     write_json(desk.folder / "evaluate.json", to_row(found))
     return Outcome({"methods": len(found.readings[0].methods), "queries": found.readings[0].n})
+
+
+def sequences(space: Workspace) -> dict[str, list[str]]:
+    """The items of each user in order; users with the same ones are twins."""
+    line = space.timeline
+    return {
+        user: [line.items[item] for item in line.item[line.start[code] : line.start[code + 1]]]
+        for code, user in enumerate(line.users)
+    }
 
 
 def like_rule(space: Workspace) -> str:
