@@ -42,7 +42,13 @@ SUBSETS: Final[Mapping[str, str]] = {
     "all": "every test user, to compare with published figures",
     "distinct": "one user per cluster of twins (users with the same items in the same order)",
 }
-
+VIEWS: Final = (
+    "DeLong: intervals by formula, which take queries for independent; given where a cluster of twins has one query.",
+    "AUC within users: of one user’s like and dislike, how often the like is scored higher, ties half; over users who "
+    "have both, with intervals over clusters.",
+    "Legacy “AUC”: what the paper’s code prints, the area under the curve of hard answers (Yes from 0.5 on). It is the "
+    "balanced accuracy at 0.5, not an AUC of scores, and is shown to compare with published figures only.",
+)
 
 TEXTS: Final[Mapping[str, str]] = {
     "describe": "item descriptions",
@@ -164,6 +170,19 @@ def summary(reading: Reading) -> str:
     return f"{said}, {_verdict(fused)}."
 
 
+def who_is_compared(reading: Reading) -> str:
+    """What kind of question the AUC answers here: between users, or within them, too."""
+    if reading.n <= reading.users:
+        return (
+            "Each user has one test target, so AUC compares one user’s target with another’s: it mostly measures who "
+            "is generous. To see whether a method tells one user’s items apart, set split.tests_per_user above 1."
+        )
+    return (
+        f"Users have {reading.n / reading.users:.1f} test targets on average; AUC still compares targets of different "
+        "users for the most part. The AUC within users, under “Other views”, is free of who is generous."
+    )
+
+
 def _verdict(result: MethodResult) -> str:
     if result.diff_low is None or result.diff_high is None:
         return "of unknown spread"
@@ -227,6 +246,8 @@ def _shared(evaluation: Evaluation, samples: Sequence[Sample]) -> dict[str, Any]
         "subset_says": SUBSETS,
         "method_says": {row.method: METHODS[row.method] for row in shown if row.method in METHODS},
         "text_names": TEXTS,
+        "view_says": VIEWS,
+        "who_is_compared": who_is_compared(evaluation.readings[0]),
         "summaries": {reading.subset: summary(reading) for reading in evaluation.readings},
     }
 

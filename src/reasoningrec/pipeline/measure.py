@@ -12,6 +12,7 @@ from reasoningrec.evaluation.evaluate import Answers, EvaluateInputs, Evaluation
 from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
 from reasoningrec.evaluation.teacher import TeacherAccount, account_of_gates, account_of_texts
+from reasoningrec.pipeline import looks
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
 from reasoningrec.records import Case, Explanation, Prediction, Role, Verdict
@@ -31,13 +32,14 @@ def measure(desk: Desk) -> Outcome:
     shown = space.cases(text.query_id for text in texts)
     line = space.timeline
     bands = set(space.attributes.labels["price"])
+    test = answers(space, "test")
     found = evaluate(
         EvaluateInputs(
             dataset=config.name,
             protocol=config.protocol,
             like_rule=like_rule(space),
             time="known" if line.time is not None else "unknown",
-            test=answers(space, "test"),
+            test=test,
             valid=answers(space, "valid"),
             sequences=sequences(space),
             thresholds={"reasoningrec": space.fused.threshold},
@@ -52,6 +54,7 @@ def measure(desk: Desk) -> Outcome:
             seed=config.seed,
         )
     )
+    looks.note(desk.run, found, test)
     write_json(desk.folder / "evaluate.json", to_row(found))
     return Outcome({"methods": len(found.readings[0].methods), "queries": found.readings[0].n})
 
