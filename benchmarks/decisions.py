@@ -4,8 +4,8 @@
 
 Needs the `student` extra, and REASONINGREC_DATA for all but demo; examples whose data are not there are passed over and
 named. Runs are resumed where they stand, so the command can be stopped at any time and given again, or be given parts
-of the plan. Their figures replace those of the same dataset, protocol and seed in benchmarks/results/decisions.jsonl and
-explanations.jsonl (explanations: of seed 0), each look at a test set is copied to looks.jsonl, and the tables in
+of the plan. Their figures replace those of the same dataset, protocol and seed in benchmarks/results/decisions.jsonl
+and explanations.jsonl (explanations: of seed 0), each look at a test set is copied to looks.jsonl, and the tables in
 README.md and benchmarks/results/bench.md are made anew. The page runs/bench.html puts all runs of the plan that are
 evaluated side by side.
 """
@@ -152,7 +152,8 @@ def main() -> None:
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
     if not plan:
         parser.error(f"nothing matches; known: {json.dumps([':'.join(pair) for pair in PLAN])}")
-    failed = [task for seed in asked.seeds for pair in plan if not _do(Task(*pair, seed), asked.runs, asked.keep_going)]
+    tasks = [Task(*pair, seed) for seed in asked.seeds for pair in plan]
+    failed = [task for task in tasks if not _do(task, asked.runs, asked.keep_going)]
     side_by_side([Task(*pair, seed) for pair in PLAN for seed in SEEDS], asked.runs)
     if failed:
         sys.exit(f"not measured: {', '.join(f'{task.dataset}:{task.protocol} seed {task.seed}' for task in failed)}")
