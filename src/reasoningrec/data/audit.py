@@ -18,7 +18,7 @@ is what shows their leak.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +34,7 @@ from reasoningrec.data.corpus import Corpus, replace
 from reasoningrec.data.facts import describe_item
 from reasoningrec.data.overlap import RUN, SENTENCE, Phrasebook, phrases
 from reasoningrec.data.texts import AllowedReviews
-from reasoningrec.data.timeline import Timeline
+from reasoningrec.data.timeline import Bools, Ints, Timeline
 from reasoningrec.records import Case
 
 Ruling = Literal["passed", "found", "not provable"]
@@ -129,14 +129,24 @@ class Known:
         self.line, self.strict = timeline, strict
         self.at = dict(zip(windows["id"], windows["at"].to_list(), strict=True))
         self.targets = frozenset(self.at.values())
-        held = windows.filter(pl.col("role") != "train")["at"].to_list()
-        self._first_held: dict[int, int] = {}
-        for at in held:
-            user, place = int(timeline.user[at]), int(timeline.position[at])
-            self._first_held[user] = min(place, self._first_held.get(user, place))
-        self.rows_of: dict[int, list[int]] = defaultdict(list)
-        for at, item in enumerate(timeline.item.tolist()):
-            self.rows_of[item].append(at)
+        held = windows.filter(pl.col("role") != "train")["at"].to_numpy()
+        self._first_held = np.full(len(timeline.users), np.iinfo(np.int64).max)
+        np.minimum.at(self._first_held, timeline.user[held], timeline.position[held])
+        self._by_item = np.argsort(timeline.item, kind="stable")
+        self._first_of_item = np.searchsorted(timeline.item[self._by_item], np.arange(len(timeline.items) + 1))
+
+    def rows_of(self, item: int) -> Ints:
+        """Places of all rows of an item."""
+        return self._by_item[self._first_of_item[item] : self._first_of_item[item + 1]]
+
+    def others(self, query_id: str, rows: Ints) -> Bools:
+        """Which of `rows` are others' and may be known."""
+        line, at = self.line, self.at[query_id]
+        if line.time is None:
+            before = line.position[rows] < self._first_held[line.user[rows]]
+        else:
+            before = line.time[rows] < line.time[at]
+        return np.asarray(before & (line.user[rows] != line.user[at]))
 
     def admits(self, query_id: str, row: int, *, item_text: bool = False) -> bool:
         """Whether the question may know the row at place `row` of the timeline."""
@@ -146,9 +156,7 @@ class Known:
         if line.user[row] == line.user[at]:
             before = line.position[row] < line.position[at]
             return bool(before and (not self.strict or line.clock[row] < line.clock[at]))
-        if line.time is None:
-            return bool(line.position[row] < self._first_held.get(int(line.user[row]), len(line.user)))
-        return bool(line.time[row] < line.time[at])
+        return bool(self.others(query_id, np.array([row]))[0])
 
     def own(self, query_id: str) -> range:
         """Places of the user's rows that the question may know, oldest first."""
@@ -243,15 +251,11 @@ def check_counts(given: Audited) -> Check:
 def _recount(given: Audited, id: str) -> dict[str, float]:
     line, known = given.timeline, given.known
     at = known.at[id]
-    own = list(known.own(id))
-    rows = known.rows_of[int(line.item[at])]
-    same = [row for row in own if line.item[row] == line.item[at]]
-    others = [row for row in rows if line.user[row] != line.user[at] and known.admits(id, row)]
-    groups = {"user": own, "item": others, "same": same}
+    own = np.array(known.own(id), dtype=np.int64)
+    rows = known.rows_of(int(line.item[at]))
+    groups = {"user": own, "item": rows[known.others(id, rows)], "same": own[line.item[own] == line.item[at]]}
     counted = {f"{name}_n": float(len(found)) for name, found in groups.items()}
-    return counted | {
-        f"{name}_liked": float(sum(bool(line.liked[row]) for row in found)) for name, found in groups.items()
-    }
+    return counted | {f"{name}_liked": float(line.liked[found].sum()) for name, found in groups.items()}
 
 
 def check_numbers(given: Audited) -> Check:
@@ -281,16 +285,12 @@ def check_numbers(given: Audited) -> Check:
 def _without_the_future(given: Audited, row: Mapping[str, object]) -> dict[str, float]:
     """The numbers of one question on data that hold only what it may know, and its own row with the other answer."""
     line, id = given.timeline, str(row["id"])
-    at = given.known.at[id]
-    own = set(given.known.own(id))
-    before = line.time < line.time[at] if line.time is not None else _before_held(given)
-    keep = [
-        int(line.row[place]) for place in np.flatnonzero(before) if line.user[place] != line.user[at] or place in own
-    ]
-    keep += [int(line.row[place]) for place in own if not before[place]]
+    at, own = given.known.at[id], given.known.own(id)
+    keep = given.known.others(id, np.arange(line.user.size))
+    keep[list(own)] = True
     mine = int(line.row[at])
     is_mine = pl.col("row") == mine
-    frame = given.corpus.interactions.filter(pl.col("row").is_in([*keep, mine])).with_columns(
+    frame = given.corpus.interactions.filter(pl.col("row").is_in([*line.row[keep].tolist(), mine])).with_columns(
         liked=pl.when(is_mine).then(~pl.col("liked")).otherwise("liked"),
         rating=pl.when(is_mine & pl.col("rating").is_not_null()).then(6.0 - pl.col("rating")).otherwise("rating"),
     )
@@ -299,13 +299,6 @@ def _without_the_future(given: Audited, row: Mapping[str, object]) -> dict[str, 
         {"role": [row["role"]], "at": np.flatnonzero(short.row == mine).astype(np.int64), "past": [len(own)]}
     )
     return evidence.numbers(short, given.attributes, window, given.settings, given.history).row(0, named=True)
-
-
-def _before_held(given: Audited) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    line = given.timeline
-    before = np.zeros(line.user.size, dtype=np.bool_)
-    before[evidence.train_rows(line, given.windows)] = True
-    return before
 
 
 def check_sources(given: Audited) -> Check:
