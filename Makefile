@@ -12,7 +12,7 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-servers check docs clean
+.PHONY: help demo bench test test-servers check docs clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -21,6 +21,10 @@ help: ## list the targets
 
 demo: $(VENV)/.student ## run the whole line on a made shop and print five explained recommendations
 	$(BIN)/reasoningrec demo --run $(RUN)
+
+bench: $(VENV)/.student ## measure every method on every dataset (hours; goes on where it stopped; REASONINGREC_DATA=FOLDER)
+	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/decisions.py --seeds 0 1 2 --keep-going
 
 test: $(VENV)/.test ## run the tests (those on real data need REASONINGREC_DATA=FOLDER)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS)

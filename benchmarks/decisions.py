@@ -1,10 +1,13 @@
 """Measure decisions and explanations on real data: run each example under each protocol, keep the figures.
 
-    python benchmarks/decisions.py [--only NAME[:PROTOCOL] ...] [--runs FOLDER]
+    python benchmarks/decisions.py [--only NAME[:PROTOCOL] ...] [--seeds N ...] [--runs FOLDER] [--keep-going]
 
-Needs REASONINGREC_DATA and the `student` extra. Runs are resumed where they stand; their figures replace those of the
-same dataset and protocol in benchmarks/results/decisions.jsonl and explanations.jsonl, and the table in README.md is
-made anew.
+Needs the `student` extra, and REASONINGREC_DATA for all but demo; examples whose data are not there are passed over and
+named. Runs are resumed where they stand, so the command can be stopped at any time and given again, or be given parts
+of the plan. Their figures replace those of the same dataset, protocol and seed in benchmarks/results/decisions.jsonl
+and explanations.jsonl (explanations: of seed 0), each look at a test set is copied to looks.jsonl, and the tables in
+README.md and benchmarks/results/bench.md are made anew. The page runs/bench.html puts all runs of the plan that are
+evaluated side by side.
 """
 
 from __future__ import annotations
@@ -16,34 +19,80 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from reasoningrec.config import read
+from reasoningrec.data.load import fingerprint
+from reasoningrec.errors import InputError
 from reasoningrec.evaluation.evaluate import Evaluation
 from reasoningrec.evaluation.results import Provenance, Row, decision_rows, explanation_rows
-from reasoningrec.rows import from_row, read_json, write_jsonl
+from reasoningrec.pipeline.looks import looks
+from reasoningrec.rows import from_row, line_of, read_json, write_jsonl
 from reasoningrec.runs import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
+from overview import write_overview
 from table import RESULTS, ROOT, read_rows, write_readme
 
 PLAN = (
     ("demo", "honest"), ("beauty", "strict"), ("beauty", "honest"), ("fashion", "strict"), ("fashion", "honest"),
     ("ml-1m", "honest"), ("ml-100k", "strict"), ("ml-100k", "honest"), ("amazon-fashion-5core", "strict"),
-    ("amazon-fashion-5core", "honest"),
+    ("amazon-fashion-5core", "honest"), ("demo", "paper"), ("beauty", "paper"), ("fashion", "paper"),
+    ("ml-100k", "paper"), ("amazon-fashion-5core", "paper"),
 )  # fmt: skip
-"""(example, protocol); the windows of ml-1m have no times, so `strict` is not to be had there."""
+"""(dataset, protocol); the windows of ml-1m have no times, so `strict` is not to be had there, and no reviews, so that
+`paper` would be `honest`."""
+EXAMPLES = {("beauty", "paper"): "beauty-paper", ("fashion", "paper"): "fashion-paper"}
+"""Where the example has another name than the dataset: the authors' own descriptions and prompts."""
+SEEDS = (0, 1, 2)
 
 
-def measure(name: str, protocol: str, runs: Path) -> tuple[list[Row], list[Row]]:
-    """Run one example to its report and return its rows. Exits where the run fails."""
-    folder = runs / f"{name}-{protocol}"
-    config = ROOT / "examples" / f"{name}.toml"
-    command = [sys.executable, "-m", "reasoningrec", "run", "--run", folder, config, "--protocol", protocol]
+@dataclass(frozen=True)
+class Task:
+    """One run of the plan."""
+
+    dataset: str
+    protocol: str
+    seed: int
+
+    @property
+    def config(self) -> Path:
+        """The example that is run."""
+        return ROOT / "examples" / f"{EXAMPLES.get((self.dataset, self.protocol), self.dataset)}.toml"
+
+    def folder(self, runs: Path) -> Path:
+        """Where the run stands."""
+        return runs / (f"{self.dataset}-{self.protocol}" + (f"-seed{self.seed}" if self.seed else ""))
+
+    def missing(self) -> str:
+        """Why it cannot be run here; "" where it can."""
+        try:
+            fingerprint(read(self.config).data)
+        except InputError as error:
+            return str(error).splitlines()[0]
+        return ""
+
+
+def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
+    """Run one example to its report and return its rows. Raises CalledProcessError where the run fails."""
+    folder = task.folder(runs)
+    command = [sys.executable, "-m", "reasoningrec", "run", "--run", folder, task.config]
+    command += ["--protocol", task.protocol, "--seed", task.seed]
     subprocess.run([str(part) for part in command], check=True)
     found = from_row(Evaluation, read_json(folder / "evaluate.json"))
     provenance = Provenance(commit(), datetime.datetime.now(datetime.UTC).date().isoformat(), machine())
     shots = Run.read(folder).require("train").counts["rows"]
-    return decision_rows(found, provenance, int(shots)), explanation_rows(found, provenance)
+    keep_looks(folder)
+    return decision_rows(found, provenance, int(shots)), [] if task.seed else explanation_rows(found, provenance)
+
+
+def keep_looks(folder: Path) -> None:
+    """Append the run's looks at its test set that are not kept yet; nothing is ever taken out."""
+    kept = read_rows(RESULTS / "looks.jsonl")
+    fresh = [row for row in looks(folder) if row not in kept]
+    with (RESULTS / "looks.jsonl").open("ab") as file:
+        file.writelines(line_of(row) for row in fresh)
 
 
 def commit() -> str:
@@ -67,29 +116,65 @@ def machine() -> str:
 
 
 def replace_rows(path: Path, fresh: list[Row]) -> None:
-    """Put `fresh` in the place of rows of the same datasets and protocols."""
-    keys = {(row["dataset"], row["protocol"]) for row in fresh}
-    kept = [row for row in read_rows(path) if (row["dataset"], row["protocol"]) not in keys]
+    """Put `fresh` in the place of rows of the same datasets, protocols and seeds."""
+    keys = {_key(row) for row in fresh}
+    kept = [row for row in read_rows(path) if _key(row) not in keys]
     order = {pair: place for place, pair in enumerate(PLAN)}
-    rows = sorted([*kept, *fresh], key=lambda row: order.get((str(row["dataset"]), str(row["protocol"])), len(order)))
-    write_jsonl(path, rows)
+
+    def place(row: Row) -> tuple[int, int]:
+        return order.get((str(row["dataset"]), str(row["protocol"])), len(order)), int(row["seed"] or 0)
+
+    write_jsonl(path, sorted([*kept, *fresh], key=place))
+
+
+def _key(row: Row) -> tuple[object, object, object]:
+    return row["dataset"], row["protocol"], row["seed"]
+
+
+def side_by_side(tasks: list[Task], runs: Path) -> None:
+    """Write runs/bench.html and runs/bench.md from the runs of the plan that are evaluated."""
+    done = [task.folder(runs) for task in tasks if (task.folder(runs) / "evaluate.json").exists()]
+    if done:
+        command = [sys.executable, "-m", "reasoningrec", "compare", *done]
+        command += ["--html", runs / "bench.html", "--markdown", runs / "bench.md"]
+        subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+        print(f"wrote {runs / 'bench.html'}: {len(done)} runs side by side")
 
 
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description="Measure decisions and explanations on real data.")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME[:PROTOCOL]")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0], metavar="N", help="0 1 2 for the whole bench")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--keep-going", action="store_true", help="go on with the rest where a run fails")
     asked = parser.parse_args()
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
     if not plan:
         parser.error(f"nothing matches; known: {json.dumps([':'.join(pair) for pair in PLAN])}")
-    for name, protocol in plan:
-        print(f"== {name}, {protocol}", flush=True)
-        decisions, explanations = measure(name, protocol, asked.runs)
-        replace_rows(RESULTS / "decisions.jsonl", decisions)
-        replace_rows(RESULTS / "explanations.jsonl", explanations)
-        write_readme()
+    tasks = [Task(*pair, seed) for seed in asked.seeds for pair in plan]
+    failed = [task for task in tasks if not _do(task, asked.runs, asked.keep_going)]
+    side_by_side([Task(*pair, seed) for pair in PLAN for seed in SEEDS], asked.runs)
+    if failed:
+        sys.exit(f"not measured: {', '.join(f'{task.dataset}:{task.protocol} seed {task.seed}' for task in failed)}")
+
+
+def _do(task: Task, runs: Path, keep_going: bool) -> bool:
+    print(f"== {task.dataset}, {task.protocol}, seed {task.seed}", flush=True)
+    if why := task.missing():
+        print(f"not here: {why}")
+        return True
+    try:
+        decisions, explanations = measure(task, runs)
+    except subprocess.CalledProcessError:
+        if not keep_going:
+            raise
+        return False
+    replace_rows(RESULTS / "decisions.jsonl", decisions)
+    replace_rows(RESULTS / "explanations.jsonl", explanations)
+    write_readme()
+    write_overview()
+    return True
 
 
 if __name__ == "__main__":

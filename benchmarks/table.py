@@ -52,7 +52,7 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         found = {
             row["method"]: row
             for row in rows
-            if (row["dataset"], row["protocol"], row["subset"]) == (dataset, protocol, subset)
+            if (row["dataset"], row["protocol"], row["subset"], row["seed"]) == (dataset, protocol, subset, 0)
         }
         if not found:
             continue

@@ -80,9 +80,9 @@ def dying(arguments: list[str], folder: str, when: int) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything in a run but times and the lock."""
+    """Everything in a run but times, looks and the lock."""
     found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    return {name: content for name, content in found.items() if name not in ("times.json", ".lock")}
+    return {name: content for name, content in found.items() if name not in ("times.json", "looks.jsonl", ".lock")}
 
 
 def assert_same(folder: Path, straight: Path) -> None:

@@ -65,7 +65,7 @@ def test_every_stage_is_done_and_leaves_its_artifacts(run: Run) -> None:
 def test_nothing_but_artifacts_is_left_in_the_folder(run: Run) -> None:
     files = {str(file.relative_to(run.folder)) for file in run.folder.rglob("*") if file.is_file()}
     listed = {file for record in run.stages.values() for file in record.artifacts}
-    assert files - listed == {"manifest.json", "times.json", ".lock"}
+    assert files - listed == {"manifest.json", "times.json", "looks.jsonl", ".lock"}
 
 
 def test_the_manifest_holds_the_digests_of_the_artifacts(run: Run) -> None:

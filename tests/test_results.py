@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,14 +17,20 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
+def load(name: str) -> ModuleType:
+    """A script of benchmarks/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    return load("table")
 
 
 def test_readme_agrees_with_the_results(table: ModuleType) -> None:
@@ -57,3 +64,78 @@ def test_a_changed_figure_is_noticed(table: ModuleType, monkeypatch: pytest.Monk
     before = table.tables()
     monkeypatch.setattr(table, "read_rows", changed)
     assert table.tables() != before
+
+
+def test_the_overview_agrees_with_the_results(table: ModuleType) -> None:
+    overview = load("overview")
+    assert overview.OVERVIEW.read_text("utf-8") == overview.overview(), "run `python benchmarks/overview.py`"
+
+
+def test_the_overview_has_a_row_for_every_system_and_says_why_cells_are_blank(table: ModuleType) -> None:
+    overview = load("overview")
+    sections = overview.overview().split("\n## ")[1:]
+    assert len(sections) == len(overview.READINGS)
+    for section in sections:
+        rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+        assert len(rows) >= len(overview.SYSTEMS)
+        for row in rows:
+            cells = [cell.strip() for cell in row.strip("|").split("|")]
+            assert ("" in cells[1:-1] or len(cells) == 2) == bool(cells[-1]), row
+
+
+def test_seeds_are_averaged_in_the_overview(table: ModuleType) -> None:
+    overview = load("overview")
+    rows = [{"auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.1} for auc in (0.7, 0.8)]
+    assert overview._cell(rows, 0.9) == "0.750 [0.650, 0.850] ± 0.071"
+    assert overview._cell(rows[:1], 0.7) == "**0.700** [0.600, 0.800]"
+
+
+def test_rows_of_another_seed_are_kept(tmp_path: Path) -> None:
+    decisions = load("decisions")
+    path = tmp_path / "rows.jsonl"
+    first = [{"dataset": "demo", "protocol": "honest", "seed": seed, "auc": 0.5} for seed in (0, 1)]
+    decisions.replace_rows(path, first)
+    decisions.replace_rows(path, [{**first[1], "auc": 0.6}])
+    assert [(row["seed"], row["auc"]) for row in decisions.read_rows(path)] == [(0, 0.5), (1, 0.6)]
+
+
+def test_every_run_of_the_plan_has_its_example() -> None:
+    decisions = load("decisions")
+    folders = set()
+    for dataset, protocol in decisions.PLAN:
+        for seed in decisions.SEEDS:
+            task = decisions.Task(dataset, protocol, seed)
+            assert task.config.exists()
+            assert dataset in load("table").DATASETS
+            folders.add(task.folder(Path("runs")))
+    assert len(folders) == len(decisions.PLAN) * len(decisions.SEEDS)
+
+
+def test_data_that_are_not_here_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    decisions = load("decisions")
+    monkeypatch.setenv("REASONINGREC_DATA", str(tmp_path))
+    assert "fashion" in decisions.Task("fashion", "honest", 0).missing()
+    assert decisions.Task("demo", "honest", 0).missing() == ""
+
+
+def test_the_leak_of_the_authors_descriptions_has_a_figure_and_honest_runs_pass(table: ModuleType) -> None:
+    rows = table.read_rows(table.RESULTS / "audit.jsonl")
+    found = {(row["dataset"], row["protocol"], row["measure"]): row for row in rows}
+    for dataset in ("fashion", "beauty"):
+        gain = found[dataset, "paper", "gain from the description"]
+        assert gain["low"] <= gain["value"] <= gain["high"]
+    checks = [row for row in rows if row["measure"].startswith("check") and row["protocol"] in ("honest", "strict")]
+    assert checks
+    assert all(row["ruling"] != "found" for row in checks)
+    assert found["demo", "paper", "check sources"]["ruling"] == "found"
+    assert all(row["commit"] and row["date"] and row["machine"] for row in rows)
+
+
+def test_the_page_on_the_audit_has_the_measured_figures(table: ModuleType) -> None:
+    text = (ROOT / "docs" / "audit.md").read_text("utf-8")
+    rows = table.read_rows(table.RESULTS / "audit.jsonl")
+    for row in rows:
+        if row["dataset"] in ("fashion", "beauty") and "ruling" not in row and row["protocol"] != "strict":
+            sign = "+" if row["measure"].startswith("gain") else ""
+            value, low, high = (f"{row[name]:{sign}.3f}".replace("-", "−") for name in ("value", "low", "high"))
+            assert f"{value} [{low}, {high}]" in text

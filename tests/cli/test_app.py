@@ -24,6 +24,7 @@ COMMANDS = (
     *("student", "student export"),
     *("cache", "cache show", "cache verify", "cache export", "cache prune"),
     *("batch", "batch export", "batch import", "batch drop", "texts", "texts export"),
+    *("audit", "compare"),
 )
 HEAVY = ("torch", "transformers", "polars", "numpy", "pydantic", "sklearn", "matplotlib", "pyarrow", "jinja2")
 
@@ -33,7 +34,7 @@ def test_help_names_every_command(cli: Cli) -> None:
     assert shown.code == 0
     for command in COMMANDS:
         assert re.search(rf"^│ {command.split()[0]} ", shown.out, re.MULTILINE), command
-    assert "Exit codes: 0 done, 2 the input is wrong" in shown.out
+    assert "Exit codes: 0 done, 1 an audit found something, 2 the input is wrong" in shown.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)

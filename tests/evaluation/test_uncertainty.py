@@ -35,7 +35,7 @@ def test_draws_equal_the_auc_of_rows_repeated_as_often_as_drawn() -> None:
     scores = scores.round(0)  # many ties
     cluster = np.arange(40) // 3
     draws = uncertainty.auc_draws(labels, scores[None], cluster, resamples=150, seed=9)
-    counts = np.concatenate(list(uncertainty._cluster_counts(14, 150, 9))).astype(int)
+    counts = np.concatenate(list(uncertainty.cluster_counts(14, 150, 9))).astype(int)
     assert (counts.sum(axis=1) == 14).all()
     for row, draw in zip(counts, draws[0], strict=True):
         weight = row[cluster]

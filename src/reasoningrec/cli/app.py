@@ -10,14 +10,15 @@ import typer
 from rich.console import Console
 
 from reasoningrec import __version__
-from reasoningrec.cli import ask, batch, cache, data, runs, student, texts
+from reasoningrec.cli import ask, audit, batch, cache, compare, data, runs, student, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
 FAILED, INTERRUPTED = 3, 130
 app = typer.Typer(
     name="reasoningrec",
     help="Recommendations with a reason: whether a person will like an item, how sure that is, and why.",
-    epilog="Exit codes: 0 done, 2 the input is wrong, 3 failed part-way (what is done is kept), 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 an audit found something, 2 the input is wrong, 3 failed part-way (what is done is "
+    "kept), 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,7 +39,8 @@ def _root(
     del version
 
 
-START, ASK, STAGES = "Start", "Ask a finished run", "One stage at a time (and what must come before it)"
+START, ASK, TRUST = "Start", "Ask a finished run", "Trust its figures"
+STAGES = "One stage at a time (and what must come before it)"
 MODELS = "Answers of models, and texts"
 app.command("demo", rich_help_panel=START)(ask.demo)
 app.command("init", rich_help_panel=START)(runs.init)
@@ -48,6 +50,8 @@ app.command("status", rich_help_panel=START)(runs.status)
 app.command("recommend", rich_help_panel=ASK)(ask.recommend)
 app.command("explain", rich_help_panel=ASK)(ask.explain)
 app.add_typer(student.app, name="student", rich_help_panel=ASK)
+app.command("audit", rich_help_panel=TRUST)(audit.audit)
+app.command("compare", rich_help_panel=TRUST)(compare.compare)
 app.add_typer(cache.app, name="cache", rich_help_panel=MODELS)
 app.add_typer(batch.app, name="batch", rich_help_panel=MODELS)
 app.add_typer(texts.app, name="texts", rich_help_panel=MODELS)
@@ -59,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, on `sys.argv` or on `arguments`, and exit.
 
     Raises:
-        SystemExit: 0 done, 2 the input is wrong, 3 failed part-way, 130 interrupted.
+        SystemExit: 0 done, 1 an audit found something, 2 the input is wrong, 3 failed part-way, 130 interrupted.
     """
     _show_any_text()
     try:

@@ -57,8 +57,15 @@ class AllowedReviews:
 
     def texts(self, item: int, n: int) -> Sequence[str]:
         """The first n allowed reviews of an item, oldest first."""
+        return [self._texts[row] for row in self._row[self._first(item, n)].tolist()]
+
+    def places(self, item: int, n: int) -> Ints:
+        """Where in the timeline the first n allowed reviews of an item stand, oldest first."""
+        return self._at[self._first(item, n)]
+
+    def _first(self, item: int, n: int) -> slice:
         first = self._start[item]
-        return [self._texts[row] for row in self._row[first : min(first + n, self._start[item + 1])].tolist()]
+        return slice(first, min(first + n, self._start[item + 1]))
 
 
 def text_key(name: str, n: int) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from reasoningrec.config import EvaluateConfig, Protocol
 from reasoningrec.errors import RunError
-from reasoningrec.evaluation import decisions, uncertainty
+from reasoningrec.evaluation import decisions, delong, uncertainty, within
 from reasoningrec.evaluation.decisions import Bin, Bools, Floats, Measures
 from reasoningrec.evaluation.explanations import (
     Check,
@@ -38,6 +38,9 @@ ABLATION = "no-"
 """A method whose name starts so is ours with a part taken out: compared with the whole, and no plain baseline."""
 NO_STUDENT = "no-student"
 """The fused decision of the evidence alone."""
+
+LEGACY = 0.5
+"""From which probability on the paper's hard answer is Yes: the likelier of the two words."""
 
 Subset = Literal["all", "distinct"]
 Time = Literal["known", "unknown"]
@@ -85,6 +88,24 @@ class EvaluateInputs:
 
 
 @dataclass(frozen=True)
+class Views:
+    """Other ways to look at a method's decisions; None where undefined."""
+
+    delong_low: float | None = None
+    """DeLong's interval of the AUC; only where each cluster of twins has one query."""
+    delong_high: float | None = None
+    diff_delong_low: float | None = None
+    """The same of the difference to `versus`."""
+    diff_delong_high: float | None = None
+    within_auc: float | None = None
+    """AUC over pairs of one user's like and dislike."""
+    within_low: float | None = None
+    within_high: float | None = None
+    legacy: float | None = None
+    """What the paper's code prints as AUC: that of the hard answers, yes from 0.5 on. It is the balanced accuracy."""
+
+
+@dataclass(frozen=True)
 class MethodResult:
     """One method in one reading. Differences are this method's AUC minus that of `versus`, paired."""
 
@@ -101,6 +122,7 @@ class MethodResult:
     diff: float | None = None
     diff_low: float | None = None
     diff_high: float | None = None
+    more: Views = field(default_factory=Views)
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,8 @@ class Reading:
     baseline: str | None
     """The plain baseline of the highest valid AUC."""
     methods: tuple[MethodResult, ...]
+    within_users: int = 0
+    """Users with a like and a dislike among their test targets."""
 
 
 @dataclass(frozen=True)
@@ -282,11 +306,60 @@ def _reading(
         n=len(test.labels),
         positives=int(test.labels.sum()),
         baseline=baseline,
-        methods=tuple(
-            _against(result, _other(result, baseline, results), results, draws, inputs.settings.level)
-            for result in results
+        methods=_with_views(
+            [
+                _against(result, _other(result, baseline, results), results, draws, inputs.settings.level)
+                for result in results
+            ],
+            test,
+            inputs,
         ),
+        within_users=within.users_with_both(test.labels, _codes(test.users)),
     )
+
+
+def _codes(users: Sequence[str]) -> NDArray[np.int64]:
+    return np.unique(np.array(users, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def _with_views(results: Sequence[MethodResult], test: _Side, inputs: EvaluateInputs) -> tuple[MethodResult, ...]:
+    """The results with the figures of `Views`."""
+    level, draws = inputs.settings.level, (inputs.settings.resamples, inputs.seed)
+    complete = {method: decisions.filled(row) for method, row in test.probabilities.items()}
+    independent = len(np.unique(test.cluster)) == len(test.labels)
+    found = delong.delong(test.labels, np.array(list(complete.values()))) if independent and complete else None
+    place = {method: n for n, method in enumerate(complete)}
+    users = _codes(test.users)
+    shown = []
+    for result in results:
+        row = complete[result.method]
+        inside = within.within_users(test.labels, row, (users, test.cluster), level=level, draws=draws)
+        said_yes = np.where(np.isnan(test.probabilities[result.method]), ~test.labels, row >= LEGACY)
+        views = Views(
+            within_auc=inside.auc if inside else None,
+            within_low=inside.low if inside else None,
+            within_high=inside.high if inside else None,
+            legacy=decisions.balanced_accuracy(test.labels, said_yes),
+        )
+        if found:
+            views = _by_delong(views, result, found, place, level)
+        shown.append(replace(result, more=views))
+    return tuple(shown)
+
+
+def _by_delong(
+    views: Views, result: MethodResult, found: tuple[Floats, Floats], place: Mapping[str, int], level: float
+) -> Views:
+    areas, covariance = found
+    own = place[result.method]
+    low, high = delong.area_interval(float(areas[own]), float(covariance[own, own]), level)
+    views = replace(views, delong_low=low, delong_high=high)
+    if result.versus is None:
+        return views
+    other = place[result.versus]
+    variance = delong.variance_of_difference(covariance, own, other)
+    low, high = delong.difference_interval(float(areas[own] - areas[other]), variance, level)
+    return replace(views, diff_delong_low=low, diff_delong_high=high)
 
 
 def _best_baseline(valid_auc: Mapping[str, float | None], tested: Collection[str]) -> str | None:

@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 
+from reasoningrec.evaluation.compare import Comparison, Line
 from reasoningrec.evaluation.evaluate import Curve, Evaluation, MethodResult, Reading
 from reasoningrec.evaluation.learning import Point, Studies
 from reasoningrec.evaluation.teacher import TeacherAccount
@@ -256,6 +257,54 @@ def learning(curve: Sequence[Point], reading: Reading) -> Picture:
 
 def _rows_of(point: Point) -> str:
     return point.shots if point.shots == "untrained" else f"{point.rows:,}"
+
+
+def systems(comparison: Comparison) -> Picture:
+    """AUC of every method of every run compared, in each protocol's headline reading, a panel for each dataset."""
+    panels: dict[str, list[Line]] = {}
+    for line in comparison.headline():
+        if line.auc is not None:
+            panels.setdefault(f"{line.dataset}, {line.protocol} / {line.subset}", []).append(line)
+    rows = {title: list(dict.fromkeys(line.method for line in lines)) for title, lines in panels.items()}
+    shades = [*COLOURS.values(), "#7a3e9d", "#00795c"]
+    colour = {name: shades[n % len(shades)] for n, name in enumerate(comparison.systems)}
+    heights = [1.0 + 0.34 * len(methods) for methods in rows.values()] or [1.0]
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(max(len(panels), 1), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+        for axes, (title, lines) in zip(grid[:, 0], panels.items(), strict=False):
+            _panel(axes, title, lines, colour)
+
+    said = "; ".join(
+        f"{title}: " + ", ".join(f"{line.system} {line.method} {line.auc:.3f}" for line in lines)
+        for title, lines in panels.items()
+    )
+    caption = (
+        f"AUC with {comparison.level * 100:g} % intervals over clusters of twins, headline readings. Dashed: chance."
+    )
+    return _picture("runs", caption, said, draw, (7.6, sum(heights) + 0.3))
+
+
+def _panel(axes: Any, title: str, lines: Sequence[Line], colour: Mapping[str, str]) -> None:
+    methods = list(dict.fromkeys(line.method for line in lines))
+    names = list(dict.fromkeys(line.system for line in lines))
+    for line in lines:
+        shift = (names.index(line.system) + 0.5) / len(names) - 0.5
+        at = methods.index(line.method) + 0.7 * shift
+        shade, marker = colour[line.system], list(MARKERS.values())[names.index(line.system) % len(MARKERS)]
+        if line.low is not None and line.high is not None:
+            axes.plot([line.low, line.high], [at, at], color=shade, linewidth=1.8, solid_capstyle="butt")
+        label = _short(line.system) if line.method == methods[0] else None
+        axes.plot([line.auc], [at], color=shade, marker=marker, markersize=5, linestyle="none", label=label)
+    axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_yticks(range(len(methods)), [_short(method) for method in methods])
+    axes.set_ylim(len(methods) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.set_title(title, loc="left", fontsize=11)
+    if len(names) > 1:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _shown(curves: Sequence[Curve], reading: Reading) -> dict[str, str]:

@@ -43,7 +43,13 @@ SUBSETS: Final[Mapping[str, str]] = {
     "all": "every test user, to compare with published figures",
     "distinct": "one user per cluster of twins (users with the same items in the same order)",
 }
-
+VIEWS: Final = (
+    "DeLong: intervals by formula, which take queries for independent; given where a cluster of twins has one query.",
+    "AUC within users: of one user’s like and dislike, how often the like is scored higher, ties half; over users who "
+    "have both, with intervals over clusters.",
+    "Legacy “AUC”: what the paper’s code prints, the area under the curve of hard answers (Yes from 0.5 on). It is the "
+    "balanced accuracy at 0.5, not an AUC of scores, and is shown to compare with published figures only.",
+)
 
 MODES: Final[Mapping[str, str]] = {
     "predict-first": "decides, then says why",
@@ -148,13 +154,13 @@ def write_report(
 def render_html(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies = NO_STUDIES) -> str:
     """The page as one self-contained text."""
     pictures = {name: (picture, Markup(picture.svg)) for name, picture in draw_all(evaluation, studies).items()}  # noqa: S704
-    template = _environment(html=True).get_template("report.html.j2")
+    template = environment(html=True).get_template("report.html.j2")
     return template.render(**_shared(evaluation, samples, studies), pictures=pictures)
 
 
 def render_markdown(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies = NO_STUDIES) -> str:
     """The report without its pictures, for terminals and code review."""
-    text = _environment(html=False).get_template("report.md.j2").render(**_shared(evaluation, samples, studies))
+    text = environment(html=False).get_template("report.md.j2").render(**_shared(evaluation, samples, studies))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -179,6 +185,19 @@ def _added(reading: Reading) -> str:
         return ""
     low, high = (None if end is None else -end for end in (alone.diff_high, alone.diff_low))
     return f" The student adds {with_interval(-alone.diff, low, high, signed=True)} to the evidence alone."
+
+
+def who_is_compared(reading: Reading) -> str:
+    """What kind of question the AUC answers here: between users, or within them, too."""
+    if reading.n <= reading.users:
+        return (
+            "Each user has one test target, so AUC compares one user’s target with another’s: it mostly measures who "
+            "is generous. To see whether a method tells one user’s items apart, set split.tests_per_user above 1."
+        )
+    return (
+        f"Users have {reading.n / reading.users:.1f} test targets on average; AUC still compares targets of different "
+        "users for the most part. The AUC within users, under “Other views”, is free of who is generous."
+    )
 
 
 def _verdict(result: MethodResult) -> str:
@@ -251,11 +270,14 @@ def _shared(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies)
         "subset_says": SUBSETS,
         "method_says": {row.method: METHODS[row.method] for row in shown if row.method in METHODS},
         "text_names": TEXTS,
+        "view_says": VIEWS,
+        "who_is_compared": who_is_compared(evaluation.readings[0]),
         "summaries": {reading.subset: summary(reading) for reading in evaluation.readings},
     }
 
 
-def _environment(*, html: bool) -> jinja2.Environment:
+def environment(*, html: bool) -> jinja2.Environment:
+    """Where the templates beside this file are rendered; HTML escapes what comes from the data, Markdown too."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),

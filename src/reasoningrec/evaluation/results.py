@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from reasoningrec.evaluation.evaluate import FUSED, STUDENT, Evaluation, MethodResult, Reading
+from reasoningrec.rows import to_row
 
 Row: TypeAlias = dict[str, str | int | float | None]
 DIGITS = 6
@@ -82,6 +83,7 @@ def _figures(reading: Reading, result: MethodResult) -> Row:
         "ece_floor": _rounded(measures.ece_floor),
         "invalid": measures.invalid,
         "subset": reading.subset,
+        **{name: _rounded(value) for name, value in to_row(result.more).items()},
     }
 
 

@@ -58,12 +58,12 @@ def auc_draws(labels: Bools, scores: Floats, cluster: NDArray[np.int64], *, resa
     sorters = [_Sorter(labels, row) for row in scores]
     parts = [
         np.stack([sorter.weighted_auc(weights_rc[:, cluster_n[sorter.order]]) for sorter in sorters])
-        for weights_rc in _cluster_counts(int(cluster_n.max()) + 1, resamples, seed)
+        for weights_rc in cluster_counts(int(cluster_n.max()) + 1, resamples, seed)
     ]
     return np.concatenate(parts, axis=1)
 
 
-def _cluster_counts(count: int, resamples: int, seed: int) -> Iterator[Floats]:
+def cluster_counts(count: int, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each of `count` clusters is drawn, in chunks weights_rc of at most CHUNK resamples."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):

@@ -12,6 +12,7 @@ from reasoningrec.evaluation.evaluate import Answers, EvaluateInputs, Evaluation
 from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
 from reasoningrec.evaluation.teacher import TeacherAccount, account_of_gates, account_of_texts
+from reasoningrec.pipeline import looks
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.studies import digests, studies
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
@@ -32,18 +33,16 @@ def measure(desk: Desk) -> Outcome:
     shown = space.cases(text.query_id for text in texts)
     line = space.timeline
     bands = set(space.attributes.labels["price"])
+    test = answers(space, "test")
     found = evaluate(
         EvaluateInputs(
             dataset=config.name,
             protocol=config.protocol,
             like_rule=like_rule(space),
             time="known" if line.time is not None else "unknown",
-            test=answers(space, "test"),
+            test=test,
             valid=answers(space, "valid"),
-            sequences={
-                user: [line.items[item] for item in line.item[line.start[code] : line.start[code + 1]]]
-                for code, user in enumerate(line.users)
-            },
+            sequences=sequences(space),
             thresholds={"reasoningrec": space.fused.threshold},
             weights=space.fused.weights(),
             explanations=texts,
@@ -56,8 +55,18 @@ def measure(desk: Desk) -> Outcome:
             seed=config.seed,
         )
     )
+    looks.note(desk.run, found, test)
     write_json(desk.folder / "evaluate.json", to_row(found))
     return Outcome({"methods": len(found.readings[0].methods), "queries": found.readings[0].n})
+
+
+def sequences(space: Workspace) -> dict[str, list[str]]:
+    """The items of each user in order; users with the same ones are twins."""
+    line = space.timeline
+    return {
+        user: [line.items[item] for item in line.item[line.start[code] : line.start[code + 1]]]
+        for code, user in enumerate(line.users)
+    }
 
 
 def like_rule(space: Workspace) -> str:

@@ -1,0 +1,104 @@
+"""Measure the leak of the published protocol, and audit every dataset of the plan.
+
+    python benchmarks/audit.py [--only NAME ...] [--runs FOLDER]
+
+A run is taken as far as its texts (no student is needed), audited, and what its targets' texts tell of the answer is
+measured without and with the descriptions. Rows of the same dataset and protocol in benchmarks/results/audit.jsonl are
+replaced: one per check (`measure` = "check NAME", `value` = finds, `n` = comparisons, `ruling`), and three of the
+target-text classifier (`value`, `low`, `high`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from reasoningrec.pipeline.audit import Audit, audit_run
+from reasoningrec.rows import write_jsonl
+
+sys.path.insert(0, str(Path(__file__).parent))
+from decisions import PLAN, Task, commit, machine
+from table import RESULTS, ROOT, read_rows
+
+MEASURES = ("target text", "target text and description", "gain from the description")
+
+
+def measure(task: Task, runs: Path) -> list[dict[str, Any]]:
+    """Take a run as far as its texts and return its rows. Raises CalledProcessError where that fails."""
+    folder = task.folder(runs)
+    if not (folder / "evaluate.json").exists():  # a whole run may stand there already
+        folder = runs / f"{task.dataset}-{task.protocol}-texts"
+        config = folder.with_suffix(".toml")
+        text = task.config.read_text("utf-8")
+        changed = [
+            f'protocol = "{task.protocol}"' if line.startswith("protocol") else line for line in text.splitlines()
+        ]
+        if not any(line.startswith("protocol") for line in changed):
+            changed.insert(0, f'protocol = "{task.protocol}"')
+        runs.mkdir(parents=True, exist_ok=True)
+        config.write_text("\n".join(changed), "utf-8")
+        subprocess.run([sys.executable, "-m", "reasoningrec", "profile", "--run", str(folder), str(config)], check=True)
+    return rows(audit_run(folder))
+
+
+def rows(found: Audit) -> list[dict[str, Any]]:
+    """What is kept of an audit."""
+    place = {
+        "dataset": found.dataset,
+        "protocol": found.protocol,
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+    }
+    checks = [
+        {"measure": f"check {check.name}", "ruling": check.ruling, "value": check.found, "n": check.tried}
+        for check in found.checks
+    ]
+    texts = [
+        {
+            "measure": name,
+            "value": _rounded(figure.value),
+            "low": _rounded(figure.low),
+            "high": _rounded(figure.high),
+            "n": figure.n,
+            "positives": figure.positives,
+            "settings": found.settings,
+        }
+        for name, figure in zip(MEASURES, found.text, strict=True)
+    ]
+    return [row | place for row in (*checks, *texts)]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def main() -> None:
+    """Audit what is asked for."""
+    parser = argparse.ArgumentParser(description="Audit every dataset under every protocol.")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    asked = parser.parse_args()
+    plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
+    if not plan:
+        parser.error(f"nothing matches; known: {json.dumps(sorted({name for name, _ in PLAN}))}")
+    path = RESULTS / "audit.jsonl"
+    for pair in plan:
+        task = Task(*pair, 0)
+        print(f"== audit: {task.dataset}, {task.protocol}", flush=True)
+        if why := task.missing():
+            print(f"not here: {why}")
+            continue
+        fresh = measure(task, asked.runs)
+        kept = [row for row in read_rows(path) if (row["dataset"], row["protocol"]) != pair]
+        order = {known: place for place, known in enumerate(PLAN)}
+        write_jsonl(path, sorted([*kept, *fresh], key=lambda row: order[row["dataset"], row["protocol"]]))
+
+
+if __name__ == "__main__":
+    main()

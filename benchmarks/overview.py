@@ -1,0 +1,111 @@
+"""benchmarks/results/bench.md: a row for each system and each variant of the paper, from benchmarks/results/.
+
+python benchmarks/overview.py
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from table import DATASETS, RESULTS, read_rows
+
+OVERVIEW = RESULTS / "bench.md"
+READINGS = (("strict", "distinct"), ("honest", "all"), ("paper", "all"))
+SERVED = "needs its teacher served: Mixtral-8x7B-Instruct, some 90 GB in bf16"
+TRAINED = "needs a GPU that trains Llama-2-7b-chat, and its weights"
+LATER = "not measured yet"
+SYSTEMS = (
+    ("reasoningrec", "ReasoningRec: student and evidence, fused", LATER),
+    ("student", "ReasoningRec: the student alone", LATER),
+    ("no-student", "fused without the student", LATER),
+    ("no-description", "without item descriptions", LATER),
+    ("no-profile", "without user profiles", LATER),
+    ("no-evidence", "without evidence", LATER),
+    ("no-rationale", "without rationales", LATER),
+    ("user-share", "share of likes of the user", LATER),
+    ("item-share", "share of likes of the item", LATER),
+    ("user-item-share", "both shares", LATER),
+    ("last", "last reaction", LATER),
+    ("popularity", "popularity", LATER),
+    ("logistic", "logistic regression on the evidence", LATER),
+    ("boosting", "boosted trees on the evidence", LATER),
+    ("als", "ALS", LATER),
+    ("mf", "biased matrix factorisation", LATER),
+    ("sasrec", "SASRec", LATER),
+    ("caser", "Caser", LATER),
+    ("gru4rec", "GRU4Rec", LATER),
+    ("din", "DIN", LATER),
+    ("tallrec", "TALLRec's recipe", LATER),
+    ("zero-shot", "paper: zero-shot, titles", SERVED),
+    ("zero-shot-description", "paper: zero-shot, with descriptions", SERVED),
+    ("zero-shot-profile", "paper: zero-shot, with profiles", SERVED),
+    ("zero-shot-both", "paper: zero-shot, with both", SERVED),
+    ("reasoningrec-paper-64", "paper: ReasoningRec, 64 shots", TRAINED),
+    ("reasoningrec-paper-128", "paper: ReasoningRec, 128 shots", TRAINED),
+    ("reasoningrec-paper-256", "paper: ReasoningRec, 256 shots", TRAINED),
+)
+"""(method, in words, why its cells are blank where nothing was measured); further methods follow by name."""
+
+
+def overview() -> str:
+    """The table as Markdown."""
+    rows = read_rows(RESULTS / "decisions.jsonl")
+    parts = [
+        "# Every system, every dataset",
+        "Made by `make bench` from `decisions.jsonl`. AUC with 95 % intervals over clusters of twins; where training "
+        "was repeated with other seeds, the mean of AUCs and of the intervals' ends, ± the standard deviation over "
+        "seeds. Bold: the highest of its column.",
+    ]
+    for protocol, subset in READINGS:
+        found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]
+        parts += [f"## `{protocol}` / `{subset}`", _table(found)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    known = {method for method, _, _ in SYSTEMS}
+    others = sorted({row["method"] for row in rows} - known)
+    systems = [*SYSTEMS, *((method, method, LATER) for method in others)]
+    datasets = [name for name in DATASETS if any(row["dataset"] == name for row in rows)]
+    sizes = {name: next(row["n"] for row in rows if row["dataset"] == name) for name in datasets}
+    head = ["system", *(f"{name} (n {sizes[name]})" for name in datasets), "blank because"]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---|" * (len(datasets) + 1)]
+    best = {name: max((_auc(_of(rows, m, name)) for m, _, _ in systems), default=0.0) for name in datasets}
+    for method, says, why in systems:
+        cells = [_cell(_of(rows, method, name), best[name]) for name in datasets]
+        blank = why if "" in cells or not cells else ""
+        lines.append(f"| {says} | {' | '.join(cells)} | {blank} |")
+    return "\n".join(lines)
+
+
+def _of(rows: Iterable[dict[str, Any]], method: str, dataset: str) -> list[dict[str, Any]]:
+    """The rows of one cell, one for each seed."""
+    return [row for row in rows if (row["method"], row["dataset"]) == (method, dataset) and row["auc"] is not None]
+
+
+def _auc(rows: list[dict[str, Any]]) -> float:
+    return round(fmean(row["auc"] for row in rows), 3) if rows else 0.0
+
+
+def _cell(rows: list[dict[str, Any]], best: float) -> str:
+    if not rows:
+        return ""
+    auc = _auc(rows)
+    low, high = (fmean(row[end] for row in rows) for end in ("auc_low", "auc_high"))
+    said = f"**{auc:.3f}**" if auc == best else f"{auc:.3f}"
+    spread = f" ± {stdev([row['auc'] for row in rows]):.3f}" if len(rows) > 1 else ""
+    return f"{said} [{low:.3f}, {high:.3f}]{spread}"
+
+
+def write_overview() -> None:
+    """Write benchmarks/results/bench.md."""
+    OVERVIEW.write_text(overview(), "utf-8")
+
+
+if __name__ == "__main__":
+    write_overview()

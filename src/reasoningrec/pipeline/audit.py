@@ -1,0 +1,213 @@
+"""`reasoningrec audit`: the checks of `data.audit` on a run, and the measures of `evaluation.leak` on one or more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reasoningrec.config import Protocol
+from reasoningrec.data.audit import Audited, Check, audit
+from reasoningrec.errors import InputError, NotInRunError, RunError
+from reasoningrec.evaluation import decisions, leak, uncertainty
+from reasoningrec.evaluation.decisions import Bools, Floats
+from reasoningrec.pipeline.given import GIVEN
+from reasoningrec.pipeline.line import check_finished
+from reasoningrec.pipeline.measure import answers, sequences
+from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.records import Case
+from reasoningrec.runs import Run
+
+NEEDED = "profile"
+"""The last stage an audit reads: texts must be written; a student need not be trained."""
+TITLE, DESCRIBED = "title, brand, categories", "the same and the description"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A method's AUC in another run minus its AUC in this one, on the same test queries, paired."""
+
+    method: str
+    here: float | None
+    there: float | None
+    figure: leak.Figure
+
+
+@dataclass(frozen=True)
+class Against:
+    """Another run of the same data, and what each method gains there."""
+
+    run: str
+    protocol: Protocol
+    text: tuple[leak.Figure, ...]
+    """Of the target-text classifier there."""
+    gains: tuple[Gain, ...]
+    note: str = ""
+    """Why there are no gains."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The outcome of an audit."""
+
+    run: str
+    dataset: str
+    protocol: Protocol
+    checks: tuple[Check, ...]
+    settings: str
+    """Of the target-text classifier, in words."""
+    text: tuple[leak.Figure, ...]
+    """AUC of the classifier that sees the target's text alone, without and with the description, and the difference."""
+    against: tuple[Against, ...] = ()
+
+    @property
+    def found(self) -> bool:
+        """Whether a check found something."""
+        return any(check.ruling == "found" for check in self.checks)
+
+
+def opened(folder: Path) -> tuple[Run, Workspace]:
+    """A run whose texts are written. Raises RunError or NotInRunError where that is not so, or out of date."""
+    run = Run.read(folder)
+    run.require("data")
+    space = Workspace(folder, config_of(run))
+    check_finished(run, space, NEEDED)
+    return run, space
+
+
+def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) -> Audit:
+    """Check a run, measure what its targets' texts tell, and what methods gain in `others`.
+
+    Args:
+        folder: the run's; stages up to `profile` must be done.
+        others: runs of the same data under other protocols.
+        sample: how many questions have all their numbers worked out anew.
+
+    Raises:
+        RunError: a folder is no run, is damaged, or is a run of other data.
+        NotInRunError: a stage is not done, or is out of date.
+    """
+    _, space = opened(folder)
+    config = space.config
+    checks = audit(_audited(space, sample))
+    side = _Side.of(space)
+    return Audit(
+        run=str(folder),
+        dataset=config.name,
+        protocol=config.protocol,
+        checks=checks,
+        settings=leak.SETTINGS,
+        text=text_figures(space, side),
+        against=tuple(_against(space, side, other) for other in others),
+    )
+
+
+def _audited(space: Workspace, sample: int) -> Audited:
+    config = space.config
+    texts = space.texts
+    keys = {id: texts.of_target.get(id, "") for id in space.windows["id"]}
+    profiles = {id: texts.of_user.get(id, "") for id in space.windows["id"]}
+    given = {id for found in (keys, profiles) for id, key in found.items() if key.endswith(f"@{GIVEN}")}
+    return Audited(
+        corpus=space.corpus,
+        timeline=space.timeline,
+        windows=space.windows,
+        attributes=space.attributes,
+        protocol=config.protocol,
+        numbers=space.numbers,
+        settings=config.evidence,
+        history=config.split.history,
+        cases=space.cases(space.windows["id"]),
+        text_keys=space.description_keys,
+        given=frozenset(given),
+        reviews=space.reviews,
+        sample=sample,
+        seed=config.seed,
+        repeats=config.data.repeats,
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The test queries of a run: ids in order, labels, clusters of twins, and what their prompts show."""
+
+    ids: list[str]
+    labels: Bools
+    cluster: NDArray[np.int64]
+    cases: list[Case]
+
+    @classmethod
+    def of(cls, space: Workspace) -> _Side:
+        ids = space.ids("test")
+        clusters = uncertainty.clusters(sequences(space))
+        cases = space.cases(ids)
+        labels = np.array([space.label_of[id] for id in ids], dtype=np.bool_)
+        return cls(ids, labels, np.array([clusters[case.query.user] for case in cases], dtype=np.int64), cases)
+
+    def same_questions(self, other: _Side) -> bool:
+        """Whether users, items and answers agree, query by query."""
+        mine, theirs = ([(case.query.user, case.query.item) for case in side.cases] for side in (self, other))
+        return self.ids == other.ids and mine == theirs and bool((self.labels == other.labels).all())
+
+
+def text_figures(space: Workspace, side: _Side | None = None) -> tuple[leak.Figure, ...]:
+    """AUC on the test queries of what reads the target's text alone, without and with the description."""
+    side = side or _Side.of(space)
+    seed, settings = space.config.seed, space.config.evaluate
+    bare = [_plain(case) for case in side.cases]
+    full = [f"{text}. {case.description}" for text, case in zip(bare, side.cases, strict=True)]
+    scores = {
+        name: leak.text_scores(texts, side.labels, side.cluster, seed)
+        for name, texts in ((TITLE, bare), (DESCRIBED, full))
+    }
+    return leak.figures(
+        side.labels, scores, side.cluster, leak.Sampling(settings.resamples, settings.level, space.config.seed)
+    )
+
+
+def _plain(case: Case) -> str:
+    target = case.target
+    return ". ".join([target.title, target.brand, *target.categories])
+
+
+def _against(space: Workspace, side: _Side, folder: Path) -> Against:
+    run, other = opened(folder)
+    config = other.config
+    if config.name != space.config.name:
+        raise RunError(
+            f"{folder}: is a run of {config.name}, not of {space.config.name}",
+            hint="--against takes runs of the same data under another protocol.",
+        )
+    if folder.resolve() == space.folder.resolve():
+        raise InputError(f"--against: {folder} is the run itself", hint="Name a run under another protocol.")
+    theirs = _Side.of(other)
+    if not side.same_questions(theirs):
+        raise RunError(
+            f"{folder}: asks other test questions, or has other answers to them, than {space.folder}",
+            hint="Give both runs the same [data] and split.tests_per_user.",
+        )
+    found = Against(str(folder), config.protocol, text_figures(other, theirs), ())
+    for one in (Run.read(space.folder), run):
+        try:
+            one.require("predict")
+        except NotInRunError:
+            return Against(found.run, found.protocol, found.text, (), f"{one.folder} has no predictions")
+    return Against(found.run, found.protocol, found.text, _gains(space, other, side))
+
+
+def _gains(space: Workspace, other: Workspace, side: _Side) -> tuple[Gain, ...]:
+    here, there = (answers(one, "test").predictions for one in (space, other))
+    settings = space.config.evaluate
+    sampling = leak.Sampling(settings.resamples, settings.level, space.config.seed)
+    gains = []
+    for method in (method for method in here if method in there):
+        rows: Mapping[str, Floats] = {
+            "here": decisions.align(here[method], side.ids),
+            "there": decisions.align(there[method], side.ids),
+        }
+        mine, theirs, difference = leak.figures(side.labels, rows, side.cluster, sampling)
+        gains.append(Gain(method, mine.value, theirs.value, difference))
+    return tuple(gains)

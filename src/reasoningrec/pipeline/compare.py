@@ -1,0 +1,64 @@
+"""`reasoningrec compare`: read evaluated runs, for `evaluation.compare` to put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from reasoningrec.errors import InputError
+from reasoningrec.evaluation import decisions, uncertainty
+from reasoningrec.evaluation.compare import Comparison, Entrant, compare
+from reasoningrec.evaluation.evaluate import Evaluation
+from reasoningrec.pipeline.measure import answers, sequences
+from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.rows import from_row, read_json
+from reasoningrec.runs import Run, fingerprint
+
+READ = ("data", "split", "predict", "evaluate")
+APART = ("seed", "threads", "cache", "budget", "prices", "evaluate", "report")
+"""Parts of a configuration that change no answer, and the seed."""
+
+
+def compare_runs(folders: Sequence[Path]) -> Comparison:
+    """Runs side by side, in the order given.
+
+    Raises:
+        InputError: a folder is named twice.
+        RunError: one is no run, is damaged, or its data disagree with another's.
+        NotInRunError: one is not evaluated.
+    """
+    places = [folder.resolve() for folder in folders]
+    if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
+        raise InputError(f"{twice[0]}: is named twice", hint="Name each run once.")
+    names = [folder.resolve().name for folder in folders]
+    shown = [name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)]
+    entrants = [entrant(folder, name) for folder, name in zip(folders, shown, strict=True)]
+    settings = [run.evaluation for run in entrants]
+    return compare(entrants, resamples=max(one.resamples for one in settings), level=max(one.level for one in settings))
+
+
+def entrant(folder: Path, name: str) -> Entrant:
+    """An evaluated run, under a name that tells it from the others. Raises as `compare_runs` does."""
+    run = Run.read(folder)
+    for stage in READ:
+        run.require(stage)
+        run.check(stage)
+    config = config_of(run)
+    space = Workspace(folder, config)
+    test = answers(space, "test")
+    ids, labels = decisions.by_query(test.labels)
+    windows = space.windows.filter(space.windows["id"].is_in(ids)).sort("id")
+    asked = tuple(windows.select("user", "item").iter_rows())
+    clusters = uncertainty.clusters(sequences(space))
+    return Entrant(
+        run=name,
+        variant=fingerprint(config.model_dump(mode="json", exclude=set(APART))),
+        evaluation=from_row(Evaluation, read_json(folder / "evaluate.json")),
+        ids=tuple(ids),
+        asked=asked,
+        labels=labels,
+        cluster=np.array([clusters[user] for user, _ in asked], dtype=np.int64),
+        answers={method: decisions.align(found, ids) for method, found in test.predictions.items()},
+    )

@@ -1,0 +1,72 @@
+"""The log of looks at a test set: a line for each time that test figures were computed, kept beside the run.
+
+Whoever tries twenty settings and reports the best has looked twenty times; the log says so. It stands in the run's
+folder as `looks.jsonl`, is only ever appended to, and outlives the stages that are done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import reasoningrec
+from reasoningrec import __version__
+from reasoningrec.evaluation.evaluate import Answers, Evaluation
+from reasoningrec.rows import Row, line_of, read_jsonl
+from reasoningrec.runs import Run
+
+LOOKS = "looks.jsonl"
+
+
+def note(run: Run, found: Evaluation, test: Answers) -> None:
+    """Append a look. Raises OSError where the disk is full."""
+    row = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "commit": commit_of(Path(reasoningrec.__file__).parent),
+        "dataset": found.dataset,
+        "protocol": found.protocol,
+        "seed": found.seed,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "methods": len(found.readings[0].methods),
+        "test": mark(test),
+    }
+    handle = os.open(run.folder / LOOKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, line_of(row))
+    finally:
+        os.close(handle)
+
+
+def looks(folder: Path) -> list[Row]:
+    """The looks noted in a run's folder, oldest first."""
+    path = folder / LOOKS
+    return list(read_jsonl(path)) if path.exists() else []
+
+
+def mark(test: Answers) -> str:
+    """A short digest of the test queries and their labels: looks with the same mark were at the same test set."""
+    content = json.dumps(sorted(test.labels.items()), ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def commit_of(package: Path) -> str:
+    """The commit that is checked out where the package lies; "" where it is installed from elsewhere."""
+    git = next((folder / ".git" for folder in package.parents[:3] if (folder / ".git").is_dir()), None)
+    if git is None:
+        return ""
+    try:
+        head = (git / "HEAD").read_text("utf-8").strip()
+        if not head.startswith("ref: "):
+            return head[:12]
+        name = head.removeprefix("ref: ")
+        if (git / name).is_file():
+            return (git / name).read_text("utf-8").strip()[:12]
+        packed = (git / "packed-refs").read_text("utf-8").splitlines()
+        return next((line.split()[0][:12] for line in packed if line.endswith(f" {name}")), "")
+    except OSError:
+        return ""

@@ -1,0 +1,41 @@
+"""`reasoningrec compare` on whole runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from running import Cli
+
+
+def test_runs_are_put_side_by_side(cli: Cli, small_run: Path, small_config: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    assert cli("run", "--run", second, small_config, "--seed", "1").code == 0
+    page, text = tmp_path / "c.html", tmp_path / "c.md"
+    answer = cli("compare", small_run, second, "--html", page, "--markdown", text)
+    assert answer.code == 0
+    assert "2 seeds" in answer.out
+    assert "reasoningrec" in answer.out
+    assert page.read_text("utf-8").count("<svg") == 1
+    assert text.read_text("utf-8").startswith("# Runs compared")
+
+
+def test_what_cannot_be_compared_is_told(cli: Cli, small_run: Path, small_config: Path, tmp_path: Path) -> None:
+    assert cli("compare").code == 2
+    nothing = cli("compare", tmp_path / "none")
+    assert (nothing.code, "is not a run's folder" in nothing.err) == (2, True)
+    twice = cli("compare", small_run, small_run)
+    assert (twice.code, "is named twice" in twice.err) == (2, True)
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run, copy)
+    same = cli("compare", small_run, copy)
+    assert (same.code, "the same configuration and seed twice" in same.err) == (2, True)
+    half = tmp_path / "half"
+    assert cli("profile", "--run", half, small_config).code == 0
+    early = cli("compare", small_run, half)
+    assert (early.code, "stage predict is pending, not done" in early.err) == (2, True)
+    nowhere = cli("compare", small_run, "--html", tmp_path / "no" / "c.html")
+    assert (nowhere.code, "no such folder" in nowhere.err) == (2, True)
+    (copy / "predict" / "predictions.jsonl").write_text("{}\n", "utf-8")
+    damaged = cli("compare", copy)
+    assert (damaged.code, "damaged, or edited" in damaged.err) == (2, True)

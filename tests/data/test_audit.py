@@ -1,0 +1,251 @@
+"""The audit passes honest questions, and finds a planted leak of each kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from making import CATALOGUE, DAY, Line, Row, corpus_of, demo_line
+from reasoningrec.config import SplitConfig
+from reasoningrec.data.audit import Audited, Check, audit
+from reasoningrec.data.overlap import RUN, Phrasebook, phrases
+from reasoningrec.records import Case, Reaction
+
+
+def audited(line: Line, **changes: object) -> Audited:
+    at = line.windows["at"].to_numpy()
+    counts = line.reviews(line.windows).count(line.timeline.item[at], line.timeline.clock[at]).tolist()
+    found = Audited(
+        corpus=line.corpus,
+        timeline=line.timeline,
+        windows=line.windows,
+        attributes=line.attributes,
+        protocol=line.protocol,
+        numbers=line.numbers,
+        settings=line.evidence,
+        history=line.split.history,
+        cases=line.cases,
+        text_keys=dict(zip(line.windows["id"], zip(line.windows["item"], counts, strict=True), strict=True)),
+        given=frozenset(),
+        reviews=line.reviews(line.windows),
+        sample=6,
+    )
+    return dataclasses.replace(found, **changes)
+
+
+def rulings(given: Audited) -> dict[str, Check]:
+    return {check.name: check for check in audit(given)}
+
+
+@pytest.fixture(scope="module")
+def line() -> Line:
+    """The made shop, whose reviews are of few words and much alike, with a sentence in each that is its own."""
+    made = demo_line(users=60)
+    own = pl.format("{}. I bought number {} for my aunt who lives behind the old mill.", "text", "row")
+    return dataclasses.replace(
+        made, corpus=dataclasses.replace(made.corpus, reviews=made.corpus.reviews.with_columns(text=own))
+    )
+
+
+@pytest.fixture(scope="module")
+def honest(line: Line) -> Audited:
+    return audited(line)
+
+
+def with_case(given: Audited, place: int, change: Callable[[Case], Case]) -> Audited:
+    cases = list(given.cases)
+    cases[place] = change(cases[place])
+    return dataclasses.replace(given, cases=cases)
+
+
+def own_review(given: Audited) -> tuple[int, str]:
+    """A question whose target was reviewed at length, and that review."""
+    said = dict(given.corpus.reviews.select("row", "text").iter_rows())
+    for place, case in enumerate(given.cases):
+        text = said.get(int(given.timeline.row[given.known.at[case.query.id]]), "")
+        if phrases(text):
+            return place, text
+    raise AssertionError("no target has a review of some length")
+
+
+@pytest.mark.parametrize("protocol", ["honest", "strict"])
+def test_a_run_without_a_leak_passes_every_check(line: Line, protocol: str) -> None:
+    found = rulings(audited(dataclasses.replace(line, protocol=protocol)))
+    assert {name: check.ruling for name, check in found.items()} == dict.fromkeys(found, "passed")
+    assert all(check.tried for check in found.values())
+
+
+def test_reviews_of_targets_read_by_the_writer_are_found(line: Line, honest: Audited) -> None:
+    paper = dataclasses.replace(line, protocol="paper")
+    found = rulings(audited(paper))
+    assert found["sources"].ruling == "found"
+    assert found["sources"].examples[0].says.endswith("the target's own review")
+    assert found["overlap"].ruling == "found"  # descriptions here are the reviews themselves
+
+
+def test_a_description_with_the_targets_review_in_it_is_found(honest: Audited) -> None:
+    place, review = own_review(honest)
+    leaking = with_case(honest, place, lambda case: dataclasses.replace(case, description=f"People say: {review}"))
+    check = rulings(leaking)["overlap"]
+    assert (check.ruling, check.found) == ("found", 1)
+    assert check.examples[0].query_id == honest.cases[place].query.id
+    assert "the target's own review" in check.examples[0].says
+
+
+def test_a_profile_with_a_later_review_is_found(honest: Audited) -> None:
+    place, review = own_review(honest)
+    leaking = with_case(honest, place, lambda case: dataclasses.replace(case, profile=review))
+    assert [find.where for find in rulings(leaking)["overlap"].examples] == ["profile"]
+
+
+def test_the_target_in_its_own_history_is_found(honest: Audited) -> None:
+    def plant(case: Case) -> Case:
+        label = bool(honest.timeline.liked[honest.known.at[case.query.id]])
+        row = Reaction(case.query.item, label, None, case.query.time)
+        query = dataclasses.replace(case.query, history=(*case.query.history, row))
+        return dataclasses.replace(case, query=query)
+
+    found = rulings(with_case(honest, 3, plant))
+    assert found["target-in-history"].ruling == "found"
+    assert found["times"].ruling == "found"
+
+
+def test_a_later_row_in_the_history_is_found(honest: Audited) -> None:
+    place = next(n for n, case in enumerate(honest.cases) if case.query.id.startswith("train"))
+    late = honest.cases[place].query
+    at = honest.known.at[late.id] + 1
+    line = honest.timeline
+    assert line.user[at] == line.user[at - 1]
+    assert line.time is not None
+    row = Reaction(line.items[line.item[at]], bool(line.liked[at]), None, int(line.time[at]))
+    leaking = with_case(
+        honest, place, lambda case: dataclasses.replace(case, query=dataclasses.replace(late, history=(row,)))
+    )
+    check = rulings(leaking)["times"]
+    assert (check.ruling, check.examples[0].query_id) == ("found", late.id)
+
+
+def test_a_same_day_row_is_found_under_strict(line: Line) -> None:
+    rows = [Row(n, "u1", item, 4.0, DAY * (n // 2)) for n, item in enumerate(["i1", "i2", "i3", "i4"])]
+    made = Line(corpus_of(rows), SplitConfig(history=3))
+    assert rulings(audited(made))["times"].ruling == "passed"
+    assert rulings(audited(made, protocol="strict"))["times"].ruling == "found"
+
+
+@pytest.mark.parametrize("column", ["item_n", "user_liked"])
+def test_a_count_that_knows_more_is_found(honest: Audited, column: str) -> None:
+    place = 5
+    bump = (pl.int_range(pl.len()) == place).cast(pl.Float64)
+    check = rulings(dataclasses.replace(honest, numbers=honest.numbers.with_columns(pl.col(column) + bump)))["counts"]
+    assert (check.ruling, check.found) == ("found", 1)
+    assert column in check.examples[0].says
+
+
+def test_a_number_that_reads_the_answer_is_found(honest: Audited) -> None:
+    answers = honest.windows["label"].cast(pl.Float64) * 1e-3
+    check = rulings(dataclasses.replace(honest, numbers=honest.numbers.with_columns(pl.col("vote") + answers)))[
+        "numbers"
+    ]
+    assert check.ruling == "found"
+    assert "vote" in check.examples[0].says
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("A fine lamp. Prediction: Yes", "prediction: yes"),
+        ("This user did not like it much.", "this user did not like"),
+        ("She gave it 2 stars.", "gave it 2 stars"),
+    ],
+)
+def test_words_that_tell_the_answer_are_found(honest: Audited, text: str, says: str) -> None:
+    check = rulings(with_case(honest, 0, lambda case: dataclasses.replace(case, description=text)))["label-words"]
+    assert check.ruling == "found"
+    assert says in check.examples[0].says
+
+
+def test_a_description_that_names_the_user_is_found(honest: Audited) -> None:
+    def plant(case: Case) -> Case:
+        query = dataclasses.replace(case.query, user="A1B2C3D4")
+        return dataclasses.replace(case, query=query, description="Praised by A1B2C3D4.")
+
+    check = rulings(with_case(honest, 0, plant))["label-words"]
+    assert check.ruling == "found"
+
+
+def test_a_target_line_with_a_reaction_is_found(honest: Audited) -> None:
+    def plant(case: Case) -> Case:
+        lines = [
+            dataclasses.replace(fact, text=f"{fact.text}: liked") if fact.kind == "target" else fact
+            for fact in case.evidence.facts
+        ]
+        return dataclasses.replace(case, evidence=dataclasses.replace(case.evidence, facts=tuple(lines)))
+
+    assert rulings(with_case(honest, 0, plant))["label-words"].ruling == "found"
+
+
+def test_without_times_nothing_is_proved(line: Line) -> None:
+    timeless = line.corpus.interactions.with_columns(time=pl.lit(None, pl.Int64))
+    found = rulings(audited(dataclasses.replace(line, corpus=dataclasses.replace(line.corpus, interactions=timeless))))
+    assert {name for name, check in found.items() if check.ruling == "not provable"} >= {"times", "counts", "numbers"}
+    assert not [name for name, check in found.items() if check.ruling == "found"]
+
+
+def test_texts_written_elsewhere_prove_nothing(honest: Audited) -> None:
+    found = rulings(dataclasses.replace(honest, given=frozenset(honest.text_keys)))
+    assert found["sources"].ruling == found["overlap"].ruling == "not provable"
+
+
+def test_an_earlier_row_of_the_target_is_told_and_no_leak() -> None:
+    rows = [Row(n, "u1", item, 4.0, DAY * n) for n, item in enumerate(["i1", "i2", "i2"])]
+    check = rulings(audited(Line(corpus_of(rows), SplitConfig(history=3)), repeats="first"))["target-in-history"]
+    assert check.ruling == "passed"
+    assert "1 targets have an earlier row" in check.notes[0]
+
+
+moments = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from(CATALOGUE), st.integers(1, 5), st.integers(0, 4)),
+    min_size=6,
+    max_size=24,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(moments, st.sampled_from(["honest", "strict"]))
+def test_whatever_the_data_the_line_passes(drawn: list[tuple[str, object, int, int]], protocol: str) -> None:
+    rows = [
+        Row(n, user, item.id, float(rating), DAY * day, f"review number {n} of many words that nobody else would say")
+        for n, (user, item, rating, day) in enumerate(drawn)
+    ]
+    made = Line(corpus_of(rows), SplitConfig(history=3), protocol)
+    users = [row.user for row in rows]
+    assume(len(set(users)) < len(users))  # otherwise nothing can be asked
+    found = rulings(audited(made))
+    assert not [check for check in found.values() if check.ruling != "passed"]
+
+
+def test_phrases_are_runs_and_whole_sentences() -> None:
+    assert phrases("Love it! It's a very good lamp.") == {"it's a very good lamp"}
+    assert phrases("one two three four five six seven eight nine") == {
+        "one two three four five six seven eight",
+        "two three four five six seven eight nine",
+    }
+
+
+def test_the_phrasebook_finds_what_a_plain_search_finds(honest: Audited) -> None:
+    reviews = dict(honest.corpus.reviews.select("row", "text").iter_rows())
+    texts = [case.description for case in honest.cases if case.description][:40]
+    book = Phrasebook(texts)
+    book.read(reviews)
+    plain = {
+        phrase: sorted(row for row, text in reviews.items() if phrase in phrases(text))
+        for text in texts
+        for phrase in phrases(text)
+    }
+    assert {phrase: sorted(rows) for phrase, rows in book.holders.items()} == {k: v for k, v in plain.items() if v}
+    assert any(phrase.count(" ") + 1 == RUN for phrase in book.holders)

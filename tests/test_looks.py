@@ -1,0 +1,52 @@
+"""Every look at a test set is noted, and what is noted is never lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from reasoningrec.evaluation.evaluate import Answers
+from reasoningrec.pipeline.looks import commit_of, looks, mark
+from running import Cli
+
+
+def test_a_look_is_noted_each_time_test_figures_are_computed(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(small_run, copy)
+    (first,) = looks(copy)
+    assert (first["dataset"], first["protocol"], first["seed"]) == ("demo", "honest", 0)
+    assert first["methods"] > 5
+    assert first["command"]
+    assert cli("evaluate", "--run", copy).code == 0
+    assert len(looks(copy)) == 1  # nothing to compute, so nobody looked
+    (copy / "evaluate.json").unlink()
+    assert cli("evaluate", "--run", copy).code == 0
+    again = looks(copy)
+    assert again[0] == first
+    assert len(again) == 2
+    assert again[1]["test"] == first["test"]
+
+
+def test_a_run_that_was_never_evaluated_has_none(tmp_path: Path) -> None:
+    assert looks(tmp_path) == []
+
+
+def test_the_mark_is_of_queries_and_labels_alone() -> None:
+    one = mark(Answers({"a": True, "b": False}, {}))
+    assert mark(Answers({"b": False, "a": True}, {"x": ()})) == one
+    assert mark(Answers({"b": True, "a": True}, {})) != one
+
+
+def test_the_commit_is_read_where_there_is_one(tmp_path: Path) -> None:
+    package, git = tmp_path / "src" / "package", tmp_path / ".git"
+    package.mkdir(parents=True)
+    assert commit_of(package) == ""
+    (git / "refs" / "heads").mkdir(parents=True)
+    assert commit_of(package) == ""
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    (git / "packed-refs").write_text("# pack-refs\n0123456789abcdef refs/heads/main\n")
+    assert commit_of(package) == "0123456789ab"
+    (git / "refs" / "heads" / "main").write_text("fedcba98765432100\n")
+    assert commit_of(package) == "fedcba987654"
+    (git / "HEAD").write_text("aaaabbbbccccdddd\n")
+    assert commit_of(package) == "aaaabbbbcccc"
