@@ -422,12 +422,8 @@ def check_history(given: Audited) -> Check:
         told = (
             f"{repeats} targets have an earlier row of the same item in the history; its label is the same in {alike}"
         )
-        why = (
-            '; data.repeats = "first" gives every repeat the first rating, so there the answer is shown'
-            if given.repeats == "first"
-            else ""
-        )
-        notes.append(told + why)
+        why = '; data.repeats = "first" gives every repeat the first rating, so there the answer is shown'
+        notes.append(told + (why if given.repeats == "first" else ""))
     return finds.check("target-in-history", "the target's own row is not in the history", tried, notes=notes)
 
 
@@ -436,9 +432,9 @@ def check_words(given: Audited) -> Check:
     finds, tried = _Finds(), 0
     for case in given.cases:
         query = case.query
-        texts = {where: text for where, text in _texts(case) if where not in ("facts",)}
+        texts = {where: text for where, text in _texts(case) if where != "facts"}
+        tried += len(texts)
         for where, text in texts.items():
-            tried += 1
             found = next((match.group() for words in TELLING if (match := words.search(text.casefold()))), "")
             if found:
                 finds.add(Find(query.id, where, f"tells an answer: “{found}”"), 2.0)
