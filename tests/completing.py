@@ -75,7 +75,7 @@ class Completing:
         usage = {"prompt_tokens": begun, "completion_tokens": len(tokens) - begun}
         return {"object": "text_completion", "choices": [choice], "usage": usage}
 
-    def _named(self, logs_V: torch.Tensor, top: int) -> dict[str, Any]:
+    def _named(self, logs_V: torch.Tensor, top: int) -> dict[str, Any]:  # noqa: N803 - V vocabulary
         best = [(int(token), float(logs_V[token])) for token in logs_V.topk(top).indices]
         if self.names == "both":
             tops = [{"id": token, "token": self.tokenizer.decode([token]), "logprob": log} for token, log in best]

@@ -1,4 +1,4 @@
-"""Runs whose student a server answers for: the same answers as on this machine, and what is told where there are none."""
+"""Runs whose student a server answers for: answers as on this machine, and what is told where there are none."""
 
 from __future__ import annotations
 

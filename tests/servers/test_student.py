@@ -98,6 +98,11 @@ class Finished:
         return do(*arguments, cache=self.cache)
 
 
+def say(*values: object) -> None:
+    """Shown with -s: what was measured."""
+    sys.stdout.write(" ".join(map(str, values)) + "\n")
+
+
 def chances(folder: Path) -> dict[str, float | None]:
     rows: Iterator[dict[str, Any]] = read_jsonl(folder / "predict" / "predictions.jsonl")
     return {row["query_id"]: row["probability"] for row in rows if row["method"] == "student"}
@@ -131,14 +136,14 @@ def test_p_yes_is_that_of_the_weights_on_this_machine(finished: Finished, traine
     assert None not in there.values()
     apart = [abs(here[id] - there[id]) for id in here]
     spread = max(here.values()) - min(here.values())
-    print(f"\n{finished.folder.parent.name}: {len(apart)} queries, at most {max(apart):.2e} apart; spread {spread:.2f}")
+    say(f"\n{finished.folder.parent.name}: {len(apart)} queries, at most {max(apart):.2e} apart; spread {spread:.2f}")
     assert max(apart) < NEAR < spread / 5
 
 
 def test_the_line_ends_in_a_report_with_the_student_s_texts(finished: Finished) -> None:
     assert (finished.folder / "report.html").is_file()
     counts = json.loads((finished.folder / "manifest.json").read_text("utf-8"))["stages"]["predict"]["counts"]
-    print("\n", counts)
+    say("\n", counts)
     assert counts["invalid"] == 0
     assert counts["explained"] == 8
 
@@ -162,13 +167,13 @@ def test_candidates_of_a_user_hit_the_prefix_cache(finished: Finished) -> None:
     for user in users[:3]:
         finished.do("recommend", "--run", str(finished.folder), "--user", user, "--top", "1", "--json")
     hits, queries = (finished.server.metric(name) - was for name, was in zip(names, before, strict=True))
-    print(f"\n{hits:.0f} of {queries:.0f} tokens of prompts were in the prefix cache")
+    say(f"\n{hits:.0f} of {queries:.0f} tokens of prompts were in the prefix cache")
     assert hits > 0.2 * queries > 0
 
 
 def test_the_check_tells_the_student_from_its_base(finished: Finished, trained: Trained) -> None:
     said = finished.do("student", "check", "--run", str(finished.folder))
-    print("\n", said)
+    say("\n", said)
     if finished.server.kind == "vllm_lora":
         other = finished.folder.with_name("base")
         shutil.copytree(finished.folder, other)

@@ -111,7 +111,7 @@ class Completions(Endpoint):
     def _find_way(self) -> Way:
         self._retries = min(1, self.config.retries)  # some say 500 to what they do not know, however often
         try:
-            for way in WAYS:
+            for way in WAYS if self._sample.opened.text is not None else WAYS[:2]:
                 answer = self._try_way(way)
                 if answer.received:
                     self._cache.note(self._noted, json.dumps(way))
@@ -120,8 +120,10 @@ class Completions(Endpoint):
                     break
         finally:
             self._way, self._retries = None, self.config.retries
-        hint = f"This was the first request. {GIVERS}"
-        raise TeacherError(f"{self.url}: {answer.error}", hint=hint if answer.error.startswith(UNKNOWN) else NOT_WELL)
+        hint = (
+            f"Log-probabilities of completions are needed: {GIVERS}" if answer.error.startswith(UNKNOWN) else NOT_WELL
+        )
+        raise TeacherError(f"{self.url}: {answer.error}", hint=hint)
 
     def _try_way(self, way: Way) -> Answer:
         self._way = way

@@ -164,9 +164,9 @@ def as_text(student: Student, tokens: Sequence[int]) -> str | None:
     A beginning of text that the tokenizer adds is left out, for a server adds it as well.
     """
     plain = student.tokenizer.tokenizer if isinstance(student.tokenizer, Speech) else student.tokenizer
-    text = str(plain.decode(list(tokens), clean_up_tokenization_spaces=False))
-    texts = (text, text.removeprefix(plain.bos_token or ""))
-    return next((one for one in texts if list(plain(one)["input_ids"]) == list(tokens)), None)
+    rest = tokens[1:] if tokens[0] == plain.bos_token_id else tokens
+    texts = (str(plain.decode(list(some), clean_up_tokenization_spaces=False)) for some in (rest, tokens))
+    return next((text for text in texts if list(plain(text)["input_ids"]) == list(tokens)), None)
 
 
 def _scored(reply: Reply, words: tuple[Word, Word], id: str) -> Scored:
