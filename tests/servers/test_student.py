@@ -137,7 +137,7 @@ def test_p_yes_is_that_of_the_weights_on_this_machine(finished: Finished, traine
     apart = [abs(here[id] - there[id]) for id in here]
     spread = max(here.values()) - min(here.values())
     say(f"\n{finished.folder.parent.name}: {len(apart)} queries, at most {max(apart):.2e} apart; spread {spread:.2f}")
-    assert max(apart) < NEAR < spread / 5
+    assert max(apart) < min(NEAR, spread / 20)
 
 
 def test_the_line_ends_in_a_report_with_the_student_s_texts(finished: Finished) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -81,6 +82,8 @@ class Compared(NamedTuple):
 def compare(run: Run, queries: int) -> list[Compared]:
     """P(Yes) of the first test queries by the run's own weights and by the server, those furthest apart first.
 
+    The server is asked anew, whatever it answered before.
+
     Raises:
         InputError: the run's configuration names no server.
         ConfigError, StudentError: the student cannot be opened here, or the server cannot go on.
@@ -91,9 +94,12 @@ def compare(run: Run, queries: int) -> list[Compared]:
         raise InputError(
             f"{run.folder}: its configuration names no server", hint="Set endpoint and model in [student]."
         )
-    local, remote = Student.open(run.folder / "train", config.train.base), _served(run.folder, config)
+    local = Student.open(run.folder / "train", config.train.base)
     use_threads(config.threads)
     cases: Sequence[Case] = list(space.cases(space.ids("test")[:queries]))
-    here, there = score(local, cases, config.predict.batch_tokens), remote.score(cases)
+    here = score(local, cases, config.predict.batch_tokens)
+    with tempfile.TemporaryDirectory() as place:  # what is kept was said by whoever was served then
+        anew = config.model_copy(update={"cache": str(Path(place) / "answers.sqlite")})
+        there = _served(run.folder, anew).score(cases)
     found = [Compared(case.query.id, p, q.p) for case, p, q in zip(cases, here, there, strict=True)]
     return sorted(found, key=lambda one: (-one.apart, one.query_id))
