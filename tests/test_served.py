@@ -118,7 +118,7 @@ def test_it_answers_as_on_this_machine(
         assert asked > 120
         counts = Run.read(run).stages["predict"].counts
         assert counts["invalid"] == 0
-        assert not {"bounded", "failed"} & counts.keys()
+        assert not {"bounded", "unanswered"} & counts.keys()
         assert apart(chances(run), chances(here)) < 1e-4
         assert cli("run", "--run", run, config).code == 0
         again = shutil.copytree(here, tmp_path / "again")
@@ -139,7 +139,7 @@ def test_the_prompts_are_those_of_the_student_in_an_order_that_shares_beginnings
     answers = recommender.recommend(recommender.users[0], 1)
     assert answers[0].student_probability is not None
     prompts = [body["prompt"] for body in server.asked[before:] if body.get("logprobs")]
-    assert len(prompts) > 5
+    assert len(prompts) > 1
     assert all(len(set(map(tuple, prompts))) == len(prompts) and prompt[:20] == prompts[0][:20] for prompt in prompts)
 
 
@@ -247,7 +247,8 @@ def test_what_was_not_answered_is_missing_counted_and_asked_again(
     answer = cli("run", "--run", run, config)
     assert answer.code == 0, answer.err
     counts = Run.read(run).stages["predict"].counts
-    assert counts["failed"] == counts["invalid"] == 3
+    assert counts["unanswered"] == counts["invalid"] == 3
+    assert "3 of 120 queries got no answer; --retry-failed asks again" in answer.err
     server.hurt, before = unhurt, len(server.asked)
     assert cli("run", "--run", run, config, "--retry-failed").code == 0
     assert None not in chances(run).values()

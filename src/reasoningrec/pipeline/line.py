@@ -127,7 +127,8 @@ def _forget_failed(run: Run) -> None:
     gone: set[str] = set()
     for stage in STAGES:
         counts = run.stages[stage.name].counts if stage.name in run.stages else {}
-        if counts.get("failed") or counts.get("judge_failed") or gone.intersection(stage.reads):
+        failed = any(counts.get(name) for name in ("failed", "judge_failed", "unanswered"))
+        if failed or gone.intersection(stage.reads):
             gone.add(stage.name)
             run.forget(stage.name)
 

@@ -25,8 +25,6 @@ from reasoningrec.student.bases import Student
 from reasoningrec.student.score import score, use_threads
 from reasoningrec.student.served import Served, sample
 
-NOTES: Final = {"bounded": "bounded", "unanswered": "failed"}
-"""What is counted of the notes on answers, under which name."""
 SETTINGS: Final = {"temperature", "top_p", "max_new_tokens", "answer_form"}
 """Of a model's settings, those that mean nothing for a student."""
 
@@ -52,8 +50,8 @@ def fields(config: Config) -> dict[str, Json]:
 
 
 def counts_of(answers: Iterable[Row]) -> dict[str, int]:
-    """How many answers a server left open, by the name of the count; nothing where there is none."""
-    found = Counter(NOTES[row["note"]] for row in answers if row.get("note"))
+    """How many answers a server gave with a note, or not at all (see `Scored.note`)."""
+    found = Counter(str(row["note"]) for row in answers if row.get("note"))
     return dict(sorted(found.items()))
 
 
