@@ -260,6 +260,9 @@ def test_the_check_compares_both_and_tells_another_model(
     one: Path, server: Completing, tmp_path: Path, cli: Cli
 ) -> None:
     run, config = moved(one, tmp_path, section(server))
+    answer = cli("student", "check", "--run", run)
+    assert answer.code == 2
+    assert "its configuration names no server" in answer.err
     assert cli("predict", "--run", run, config).code == 0
     answer = cli("student", "check", "--run", run, "--queries", 5)
     assert answer.code == 0, answer.err

@@ -33,7 +33,7 @@ SHORTLIST: Final = 40
 
 
 class Recommender:
-    """Answers from a run's artifacts alone; writes nothing.
+    """Answers from a run's artifacts, and a server where the student is served; writes nothing to the run.
 
     "Now" is after the last interaction of the data: everything in them may be known.
     """

@@ -48,11 +48,12 @@ def check(
 ) -> None:
     """Ask the server of [student] and the weights in the run the same, and see that they answer alike."""
     from reasoningrec.errors import StudentError
-    from reasoningrec.pipeline.served import compare
     from reasoningrec.runs import Run
 
     opened = Run.read(run)
     opened.require("train")
+    from reasoningrec.pipeline.carry import compare
+
     found = compare(opened, queries)
     table = _table("query", "here", "server", "apart")
     for one in found[:SHOWN]:
