@@ -26,8 +26,6 @@ from reasoningrec.student.write import WriteLimits, opened_texts
 from running import SMALL, Cli
 
 QUICK = "timeout_seconds = 30.0\nretries = 1\nbackoff_seconds = 0.001\nconcurrency = 2\n"
-KINDS = ("llama", "llama-pieces", "qwen3")
-"""With a beginning of text; in SentencePiece's way; with a chat template."""
 
 
 def small(base: Path, train: str = "", predict: str = "") -> str:
@@ -54,9 +52,9 @@ LEARNS = "lora_rank = 0\nlearning_rate = 0.01\n"
 """So that one epoch is enough for the decisions to be among the likeliest tokens, as they are after any training."""
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module")
 def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on this machine; copy it before changing anything in it."""
+    """A finished run on this machine, its base with a beginning of text, with a chat template, or as SentencePiece's."""
     folder = tmp_path_factory.mktemp(request.param)
     return run_of(folder, small(speakers.store(request.param, folder / "base"), LEARNS))
 
@@ -103,7 +101,9 @@ def moved(run: Path, folder: Path, more: str) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(
-    ("names", "takes_tokens", "most_top"), [("numbers", True, 20), ("both", True, 5), ("texts", False, 20)]
+    ("here", "names", "takes_tokens", "most_top"),
+    [("llama", "numbers", True, 20), ("qwen3", "both", True, 5), ("llama-pieces", "texts", False, 20)],
+    indirect=["here"],
 )
 def test_it_answers_as_on_this_machine(
     here: Path, tmp_path: Path, cli: Cli, names: str, takes_tokens: bool, most_top: int
@@ -198,8 +198,9 @@ def test_a_server_that_cannot_is_told_and_nothing_is_made_up(
     assert says in answer.err
     assert "Traceback" not in answer.err
     assert not (run / "predict" / "predictions.jsonl").exists()
-    server.hurt = unhurt
-    assert cli("run", "--run", run, config).code == 0, "the same command goes on"
+    if "500" in says:
+        server.hurt = unhurt
+        assert cli("run", "--run", run, config).code == 0, "the same command goes on"
 
 
 @pytest.mark.parametrize("change", [numbers(float("nan")), numbers(3.0), others])
