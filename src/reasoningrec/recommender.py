@@ -21,11 +21,11 @@ from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.learn import student_answers
 from reasoningrec.pipeline.line import check_finished
+from reasoningrec.pipeline.served import student_of
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.ranking.retrieve import unseen
 from reasoningrec.records import Case, Query, Recommendation
 from reasoningrec.runs import Run
-from reasoningrec.student.bases import Student
 from reasoningrec.student.score import use_threads
 
 SHORTLIST: Final = 40
@@ -33,7 +33,7 @@ SHORTLIST: Final = 40
 
 
 class Recommender:
-    """Answers from a run's artifacts alone; writes nothing.
+    """Answers from a run's artifacts, and a server where the student is served; writes nothing to the run.
 
     "Now" is after the last interaction of the data: everything in them may be known.
     """
@@ -42,7 +42,7 @@ class Recommender:
         """Use `Recommender.open`."""
         self.config = space.config
         self._space, self._fused = space, space.fused
-        self._student = Student.open(space.folder / "train", space.config.train.base)
+        self._student = student_of(space.folder, space.config)
         use_threads(self.config.threads)
 
     @classmethod

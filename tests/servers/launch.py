@@ -21,6 +21,8 @@ from small_model import CONTEXT
 ROOT = Path(__file__).parents[2]
 NAME = "small"
 """What the model is called in requests."""
+ADAPTER = "shop"
+"""And an adapter beside it."""
 UP_SECONDS, ANSWER_SECONDS, END_SECONDS = 300, 120, 20
 PATH = "/chat/completions"
 SETTINGS = {
@@ -46,6 +48,20 @@ def llamacpp(model: Path, port: int) -> list[str]:
     return [python, "-m", "llama_cpp.server", *where, "--n_ctx", str(CONTEXT)]
 
 
+def vllm_with(adapter: Path) -> Callable[[Path, int], list[str]]:
+    """As `vllm`, with an adapter served beside its base, under the name of `ADAPTER`."""
+
+    def vllm_lora(model: Path, port: int) -> list[str]:
+        return [*vllm(model, port), "--enable-lora", "--lora-modules", f"{ADAPTER}={adapter}"]
+
+    return vllm_lora
+
+
+def llamacpp_logprobs(model: Path, port: int) -> list[str]:
+    """As `llamacpp`, with log-probabilities."""
+    return [*llamacpp(model, port), "--logits_all", "true"]
+
+
 @dataclass(frozen=True)
 class Server:
     """A server that is up."""
@@ -66,9 +82,15 @@ class Server:
         assert status == 200, body
         return body["choices"][0]["message"]["content"]
 
-    def asked(self) -> int:
+    def asked(self, path: str = PATH) -> int:
         """How often a text was asked for so far, by the server's own log."""
-        return self.log.read_text("utf-8", "replace").count(f"POST /v1{PATH} HTTP")
+        return self.log.read_text("utf-8", "replace").count(f"POST /v1{path} HTTP")
+
+    def metric(self, name: str) -> float:
+        """A counter of vLLM's, summed over its labels."""
+        with urllib.request.urlopen(f"{self.url.removesuffix('/v1')}/metrics", timeout=ANSWER_SECONDS) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name}{{"))
 
 
 def call(url: str, body: object = None) -> tuple[int, Any]:

@@ -106,6 +106,9 @@ class Screen:
             self._console.print(row, highlight=False)
         if failed := counts.get("failed") or counts.get("judge_failed"):
             self._say(f"{name}: {failed:,} of {counts['texts']:,} texts failed{_remedy(counts)}", "yellow")
+        elif lost := counts.get("unanswered"):
+            again = "--retry-failed asks again"
+            self._say(f"{name}: {lost:,} of {counts['scored']:,} queries got no answer; {again}", "yellow")
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)

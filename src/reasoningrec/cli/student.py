@@ -13,7 +13,12 @@ from rich.table import Table
 if TYPE_CHECKING:
     from reasoningrec.evaluation.learning import Cell
 
-app = typer.Typer(no_args_is_help=True, help="Take a trained student elsewhere, or study it: export, curve, latency.")
+SHOWN = 10
+"""Queries in the table of `check`, those furthest apart."""
+
+app = typer.Typer(
+    no_args_is_help=True, help="Take a trained student elsewhere, or study it: export, check, curve, latency."
+)
 
 
 @app.command("export")
@@ -33,6 +38,31 @@ def export(
     typer.echo(
         f"wrote {folder}: {'an adapter' if kind == 'adapter' else 'a whole model'}, and a model card in README.md"
     )
+
+
+@app.command("check")
+def check(
+    run: Path = typer.Option(..., "--run", help="The run's folder."),
+    queries: int = typer.Option(16, min=1, help="Test queries to ask."),
+    apart: float = typer.Option(0.02, min=0, max=1, help="Largest difference of P(Yes) that is let pass."),
+) -> None:
+    """Ask the server of [student] and the weights in the run the same, and see that they answer alike."""
+    from reasoningrec.errors import StudentError
+    from reasoningrec.runs import Run
+
+    opened = Run.read(run)
+    opened.require("train")
+    from reasoningrec.pipeline.carry import compare
+
+    found = compare(opened, queries)
+    table = _table("query", "here", "server", "apart")
+    for one in found[:SHOWN]:
+        table.add_row(one.query_id, *("–" if p is None else f"{p:.4f}" for p in (one.here, one.there, one.apart)))
+    Console().print(table, highlight=False)
+    typer.echo(f"{len(found)} queries; largest difference of P(Yes): {found[0].apart:.2g}")
+    if found[0].apart > apart:
+        hint = "Is it this run's student, on its own base, at a precision that is near enough?"
+        raise StudentError(f"the server answers otherwise than the run's student, by {found[0].apart:.2g}", hint=hint)
 
 
 @app.command("curve")

@@ -344,6 +344,8 @@ class Config(Section):
     teacher: ModelConfig = ModelConfig()
     judge: ModelConfig = ModelConfig()
     """Who judges rationales (`verify.self_check`); nothing = the teacher."""
+    student: ModelConfig = ModelConfig()
+    """Server on which the trained student answers; nothing = it answers on this machine."""
     prices: dict[str, Price] = {}
     """By model name."""
     budget: BudgetConfig = BudgetConfig()

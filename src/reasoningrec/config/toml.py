@@ -24,6 +24,10 @@ NO_SECRETS = ("prompt_cache_key",)
 """Names of fields that only look so."""
 OWN_FIELDS = ("endpoint", "messages", "model", "stream", "n", "response_format")
 """Fields of a request that are ours to set."""
+OF_PREDICT = ("temperature", "top_p", "max_new_tokens", "answer_form", "tokenizer", "batch_size")
+"""Fields of a model that mean nothing for a served student: `[predict]` says how it writes."""
+OF_SCORING = ("prompt", "max_tokens", "temperature", "seed", "stop", "echo", "logprobs")
+"""Further fields of a request that are ours to set, where it goes to a served student."""
 MODES = {
     "label-first": ("predict-first", "predict-only"),
     "reason-first": ("reason-first",),
@@ -68,7 +72,7 @@ def parse(raw: dict[str, Any], path: Path) -> Config:
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, detail) for detail in error.errors())) from None
     config = _placed(config, path)
-    for check in (_check_data, _check_models, _check_texts, _check_student):
+    for check in (_check_data, _check_models, _check_texts, _check_student, _check_served):
         check(config, path)
     return config
 
@@ -138,13 +142,25 @@ def _check_student(config: Config, path: Path) -> None:
         raise ConfigError(f'{path}: predict.mode: "{mode}" does not fit train.order = "{train.order}"', hint=hint)
 
 
+def _check_served(config: Config, path: Path) -> None:
+    served = config.student
+    if not served.endpoint and served != ModelConfig():
+        hint = 'For example "http://127.0.0.1:8000/v1"; leave [student] out where the student answers on this machine.'
+        raise ConfigError(f"{path}: student.endpoint: is needed: the server's address", hint=hint)
+    if unused := [name for name in OF_PREDICT if name in served.model_fields_set]:
+        hint = "Remove it; [predict] says how a student writes, and its tokenizer is the run's own."
+        raise ConfigError(f"{path}: student.{unused[0]}: means nothing for a student on a server", hint=hint)
+    if ours := [name for name in OF_SCORING if name in served.extra]:
+        raise ConfigError(f"{path}: student.extra.{ours[0]}: is set by the package", hint="Remove it.")
+
+
 def _check_models(config: Config, path: Path) -> None:
-    for name, settings in (("teacher", config.teacher), ("judge", config.judge)):
+    for name, settings in (("teacher", config.teacher), ("judge", config.judge), ("student", config.student)):
         for field, problem, hint in _problems(settings):
             raise ConfigError(f"{path}: {name}.{field}: {problem}", hint=hint)
     if config.judge.offline and config.judge != ModelConfig():
         raise ConfigError(f"{path}: judge.model: is needed: the judge is a model", hint="Or leave [judge] out.")
-    models = {settings.model for settings in (config.teacher, config.judge) if settings.endpoint}
+    models = {settings.model for settings in (config.teacher, config.judge, config.student) if settings.endpoint}
     if config.budget.cost and (missing := sorted(models - config.prices.keys())):
         raise ConfigError(
             f"{path}: budget.cost: there is no price for {missing[0]}",

@@ -71,6 +71,25 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A text that is begun, to be gone on with as it stands: no chat is made of it."""
+
+    tokens: tuple[int, ...]
+    """As the model is to read it, beginning of text and all."""
+    text: str | None
+    """The same for a server that takes no tokens and makes them itself; None = no text gives these tokens."""
+    most: int = 1
+    """Tokens to write at most."""
+    temperature: float = 0.0
+    likelihoods: bool = False
+    """Whether nothing is wanted but how likely the next tokens are."""
+    end: int = 0
+    """The token that ends the text."""
+    stop: str = ""
+    """What the text is cut before; "" = nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One text to be written.
 
@@ -81,6 +100,7 @@ class Request:
         material: what the messages were rendered from; None where only a model can answer.
         words: at most so many are asked for in all, for estimates.
         seed: of the draw, where the model draws; another seed is another request.
+        opened: a text to go on with, in place of messages and fields.
     """
 
     id: str
@@ -89,6 +109,7 @@ class Request:
     material: Material | None = None
     words: int = 0
     seed: int = 0
+    opened: Opened | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +139,8 @@ class Reply:
     """Why there is no text that may be read; `text` is then whatever came instead."""
     answered: bool = True
     """False where no answer was received, so that the same request may be put again."""
+    finish: str = "stop"
+    """Why it ended, in the words of its server."""
 
 
 class Client(Protocol):

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -156,6 +156,8 @@ class _Ahead:
 class Endpoint:
     """See the module. `settings` hold what can change an answer."""
 
+    path: ClassVar = "/chat/completions"
+
     def __init__(self, config: ModelConfig, purse: Purse, cache: Cache, *, seed: int = 0, asks: bool = True) -> None:
         """Read the key from the environment.
 
@@ -185,7 +187,19 @@ class Endpoint:
 
     def body(self, request: Request) -> dict[str, Json]:
         """Server, model, messages, sampling, form: everything."""
-        return {**self._payload(request, self.form()), "endpoint": self.url}
+        return {**self.payload(request), "endpoint": self.url}
+
+    def payload(self, request: Request) -> dict[str, Json]:
+        """What the server is sent."""
+        return self._payload(request, self.form())
+
+    def read(self, request: Request, text: str, seconds: float, tokens: int) -> Outcome:
+        """What the body of a 200 says; `tokens` are the prompt's."""
+        return received(text, seconds, tokens)
+
+    def learn(self) -> None:
+        """Find out how the server is to be asked, where that is not known."""
+        self.form()
 
     def form(self) -> Form:
         """How answers are asked for; "auto" is found out once for a server and model, by one small request."""
@@ -208,7 +222,7 @@ class Endpoint:
 
         When it is interrupted, what has come until then is handed on before the interrupt is.
         """
-        self.form()  # may have to ask, and so comes before
+        self.learn()  # may have to ask, and so comes before
         with _Flight(self._board, Gate(self._window, *self._per_minute)) as flight:
             try:
                 yield from self._fly(flight, _Ahead(iter(requests)))
@@ -237,14 +251,14 @@ class Endpoint:
         """Send off what there is room for; whether any was."""
         before = len(flight.tickets)
         while not flight.stop and len(flight.tickets) < self.config.concurrency and (request := left.peek()):
-            payload = json.dumps(self._payload(request, self.form())).encode()
+            payload = json.dumps(self.payload(request)).encode()
             tokens, exact = self.count_tokens(request)
             most = tokens + ADDED if exact else len(payload)  # no text has more tokens than bytes
             ticket = self.purse.reserve(Usage(1, most, self._most_written))
             if ticket is None:
                 break
             flight.tickets[request.id] = ticket
-            flight.start(left.take(), functools.partial(self._call, payload, tokens))
+            flight.start(left.take(), functools.partial(self._call, request, payload, tokens))
         return len(flight.tickets) > before
 
     def _landed(self, flight: _Flight, request: Request, outcome: Outcome) -> tuple[Request, Answer]:
@@ -268,10 +282,10 @@ class Endpoint:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def _call(self, payload: bytes, tokens: int, flight: _Flight) -> Outcome:
+    async def _call(self, request: Request, payload: bytes, tokens: int, flight: _Flight) -> Outcome:
         """What came of a request after as many tries as it takes."""
         for attempt in range(1, self._retries + 2):
-            outcome = await self._turn(flight, payload, tokens)
+            outcome = await self._turn(flight, request, payload, tokens)
             if not outcome.again or outcome.fatal or flight.stop or attempt > self._retries:
                 break
             self.tally.retried += 1
@@ -281,13 +295,13 @@ class Endpoint:
             answer = replace(answer, error=f"{answer.error} (tried {attempt} times)")
         return replace(outcome, answer=answer)
 
-    async def _turn(self, flight: _Flight, payload: bytes, tokens: int) -> Outcome:
+    async def _turn(self, flight: _Flight, request: Request, payload: bytes, tokens: int) -> Outcome:
         """One try, when the limits allow it."""
         correct = await flight.gate.enter(tokens + self.config.max_new_tokens)
         sent_at, received = time.monotonic(), False
         try:
             self.tally.sent += 1
-            outcome = await self._try(flight.session, payload, tokens)
+            outcome = await self._try(flight.session, request, payload, tokens)
             received = outcome.answer.received
         finally:
             self._window.leave(answered=received)
@@ -297,8 +311,8 @@ class Endpoint:
             self._window.slow_down(sent_at, outcome.pause or 0.0)
         return outcome
 
-    async def _try(self, session: aiohttp.ClientSession, payload: bytes, tokens: int) -> Outcome:
-        started, address = time.monotonic(), f"{self.url}/chat/completions"
+    async def _try(self, session: aiohttp.ClientSession, request: Request, payload: bytes, tokens: int) -> Outcome:
+        started, address = time.monotonic(), self.url + self.path
         try:
             async with session.post(address, data=payload, allow_redirects=False, proxy=self._proxy) as response:
                 text = self._key.scrub(await _read(response))
@@ -309,7 +323,7 @@ class Endpoint:
             return lost(self._key.scrub(f"the connection failed: {error or type(error).__name__}"))
         if status != 200:
             return self._scrubbed(refused(status, text, headers))
-        return self._scrubbed(received(text, time.monotonic() - started, tokens))
+        return self._scrubbed(self.read(request, text, time.monotonic() - started, tokens))
 
     def _scrubbed(self, outcome: Outcome) -> Outcome:
         """Once more: what was escaped in the body is plain by now."""

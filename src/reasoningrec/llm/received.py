@@ -53,7 +53,7 @@ def lost(error: str) -> Outcome:
 
 def refused(status: int, text: str, headers: Mapping[str, str]) -> Outcome:
     """A status other than 200."""
-    answer = Answer(text[:SHOWN], error=f"HTTP {status}: {_detail(text)}", received=False)
+    answer = Answer(text[:SHOWN], error=f"HTTP {status}: {detail(text)}", received=False)
     if status == 429 and "insufficient_quota" in text:
         return Outcome(answer, fatal="The account's quota is used up: the same command goes on when it is not.")
     if status in FATAL:
@@ -74,7 +74,7 @@ def received(text: str, seconds: float, prompt_tokens: int) -> Outcome:
         seconds: that it took.
         prompt_tokens: of the request, for a server that does not count.
     """
-    whole = _parsed(text)
+    whole = parsed(text)
     try:
         choice = whole["choices"][0]
         message = choice["message"]
@@ -82,12 +82,12 @@ def received(text: str, seconds: float, prompt_tokens: int) -> Outcome:
         finish = str(choice.get("finish_reason") or "stop")
         aside = _written(message.get("reasoning_content") or message.get("reasoning"))
     except (KeyError, IndexError, TypeError, AttributeError):
-        error = f"the answer is not one of a chat server: {_detail(text)}"
+        error = f"the answer is not one of a chat server: {detail(text)}"
         return Outcome(Answer(text[:SHOWN], error=error, received=False), again=True)
     said, thoughts = part_thinking(content)
     thinking = "\n".join(part for part in (aside, thoughts) if part)
     error, said = problem(said, refusal, finish, thinking)
-    usage = _usage(whole.get("usage"), Usage(1, prompt_tokens, estimate(filter(None, (content, aside)))))
+    usage = usage_of(whole.get("usage"), Usage(1, prompt_tokens, estimate(filter(None, (content, aside)))))
     return Outcome(Answer(said, thinking, finish, usage, seconds, error))
 
 
@@ -104,7 +104,8 @@ def pause_of(after: str) -> float | None:
         return None
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
+    """What JSON says; None where it is none."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -118,7 +119,7 @@ def _written(content: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _usage(counted: object, guess: Usage) -> Usage:
+def usage_of(counted: object, guess: Usage) -> Usage:
     """As the server counted; as guessed where it did not, or not in numbers that can be right."""
     counts = counted if isinstance(counted, dict) else {}
     return Usage(
@@ -136,9 +137,9 @@ def _tokens(count: Any, guess: int) -> int:
     return number if 0 < number <= MOST_TOKENS else guess
 
 
-def _detail(text: str) -> str:
+def detail(text: str) -> str:
     """The message in a server's error."""
-    error = _parsed(text)
+    error = parsed(text)
     if isinstance(error, dict):
         error = error.get("error", error)
     found = error.get("message") or error.get("detail") if isinstance(error, dict) else error

@@ -154,4 +154,4 @@ class _Queue:
 def reply_of(request: Request, answer: Answer) -> Reply:
     """What a client says to `request`, given the model's answer."""
     usage = replace(answer.usage, calls=1) if answer.received else Usage()
-    return Reply(request.id, answer.text, usage, answer.error, answer.received)
+    return Reply(request.id, answer.text, usage, answer.error, answer.received, answer.finish)

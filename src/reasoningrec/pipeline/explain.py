@@ -14,6 +14,7 @@ from reasoningrec.rows import Row, from_row, to_row
 from reasoningrec.student.bases import Student
 from reasoningrec.student.deliberate import deliberate
 from reasoningrec.student.score import score
+from reasoningrec.student.served import Served
 from reasoningrec.student.write import Draft, WriteLimits, write
 from reasoningrec.teacher import reason, verify
 
@@ -26,19 +27,25 @@ class Answer:
     """P(Yes); None where it gave no number."""
     draft: Explanation | None = None
     """Its reasons, where they came before the decision and are of the form."""
+    note: str = ""
+    """What is to be known of `p` where a server gave it (see `served.Scored`)."""
 
     def row(self) -> Row:
         """As JSON values."""
-        return {"p": self.p, **({"draft": to_row(self.draft)} if self.draft else {})}
+        note = {"note": self.note} if self.note else {}
+        return {"p": self.p, **({"draft": to_row(self.draft)} if self.draft else {}), **note}
 
     @classmethod
     def of(cls, row: Row) -> Answer:
         """From what `row` gave."""
-        return cls(row["p"], from_row(Explanation, row["draft"]) if "draft" in row else None)
+        draft = from_row(Explanation, row["draft"]) if "draft" in row else None
+        return cls(row["p"], draft, row.get("note", ""))
 
 
-def answer(student: Student, cases: Sequence[Case], config: Config) -> list[Answer]:
+def answer(student: Student | Served, cases: Sequence[Case], config: Config) -> list[Answer]:
     """What the student answers, in the order of `cases`: P(Yes) and, where it reasons first, why."""
+    if isinstance(student, Served):
+        return _answer_served(student, cases, config)
     if config.predict.mode != "reason-first":
         return [Answer(p) for p in score(student, cases, config.predict.batch_tokens)]
     return [
@@ -47,8 +54,21 @@ def answer(student: Student, cases: Sequence[Case], config: Config) -> list[Answ
     ]
 
 
+def _answer_served(student: Served, cases: Sequence[Case], config: Config) -> list[Answer]:
+    if config.predict.mode != "reason-first":
+        return [Answer(p, note=note) for p, note in student.score(cases)]
+    return [
+        Answer(p, _explanation(draft) if draft.why else None, note)
+        for (p, note), draft in student.deliberate(cases, _limits(config))
+    ]
+
+
 def explain(
-    student: Student, cases: Sequence[Case], decisions: Sequence[bool], config: Config, said: Sequence[Answer] = ()
+    student: Student | Served,
+    cases: Sequence[Case],
+    decisions: Sequence[bool],
+    config: Config,
+    said: Sequence[Answer] = (),
 ) -> list[Explanation]:
     """An explanation of each decision, in the order of `cases`; `origin` says who wrote it.
 
@@ -56,7 +76,7 @@ def explain(
     and not the truth, writes one by rule instead. So it does for a student that only decides.
 
     Args:
-        student: an opened student.
+        student: an opened student, or one that a server answers for.
         cases: what may be shown.
         decisions: whether each item will be liked, as decided.
         config: of the run.
@@ -75,7 +95,11 @@ def explain(
         for attempt in range(config.predict.tries if config.predict.temperature else 1):
             left = [place for place in range(len(cases)) if place not in found]
             limits = _limits(config, attempt)
-            drafts = write(student, [cases[n] for n in left], [decisions[n] for n in left], limits, attempt)
+            some, said_so = [cases[n] for n in left], [decisions[n] for n in left]
+            if isinstance(student, Served):
+                drafts = student.write(some, said_so, limits, attempt)
+            else:
+                drafts = write(student, some, said_so, limits, attempt)
             for place, draft in zip(left, drafts, strict=True):
                 keep(place, _explanation(draft))
     return [found.get(n) or by_rule(case, decisions[n], config) for n, case in enumerate(cases)]

@@ -11,6 +11,7 @@ from reasoningrec.config import NANO, PredictConfig
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
+from reasoningrec.pipeline import served
 from reasoningrec.pipeline.baselines import answers_of_baselines, baseline_fields
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
@@ -20,7 +21,6 @@ from reasoningrec.records import Case, Prediction, Verdict
 from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
 from reasoningrec.runs import Journal
 from reasoningrec.student import bases
-from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TrainingRow
 from reasoningrec.student.ranks import Ranks
 from reasoningrec.student.score import use_threads
@@ -81,13 +81,14 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
         del settings["mode"]  # so that runs from before there were others stay done
     gates: list[Json] = list(verify.GATES.values())
     more = {"seed": space.config.seed, "max_reasons": space.config.reason.max_reasons, "gates": gates}
-    return {**settings, **more, **baseline_fields(space), "stack_penalty": fuse.STACK_PENALTY}
+    more |= {**baseline_fields(space), **served.fields(space.config)}
+    return {**settings, **more, "stack_penalty": fuse.STACK_PENALTY}
 
 
 def predict(desk: Desk) -> Outcome:
     """Score valid and test, fuse, decide, and explain the decisions on test."""
     space, config = desk.space, desk.space.config
-    student = Student.open(desk.folder / "train", config.train.base)
+    student = served.student_of(desk.folder, config)
     use_threads(config.threads)
     scored = space.ids("valid", "test")
     explained = space.ids("test")[: config.predict.explain or None]
@@ -108,10 +109,12 @@ def predict(desk: Desk) -> Outcome:
         others = answers_of_baselines(desk, journal, steps.told)
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
     _write_predictions(desk, scores, decisions, others)
+    served.note_spending(desk, student)
     return Outcome(
         {
             "scored": len(scored),
             "invalid": sum(value is None for value in scores.values()),
+            **served.counts_of(answers.values()),
             "explained": len(explained),
             "explained_by_student": sum(texts[id]["origin"] == "student" for id in explained),
         }

@@ -111,8 +111,10 @@ def states_of(run: Run, space: Workspace) -> dict[str, State]:
 def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
     """See that keys are there and prompts can be read, before the first request is paid for.
 
-    Raises ConfigError. A run whose texts are all written needs neither.
+    Raises ConfigError. A run whose texts are all written needs neither, nor one whose predictions are made.
     """
+    if "predict" in names and run.stages.get("predict", StageRecord()).status != "done":
+        Key.of(config.student.key_env)
     left = [name for name in names if name in teach.PROMPTS and run.stages.get(name, StageRecord()).status != "done"]
     if left:
         wording(config).prompts.check()
@@ -127,7 +129,8 @@ def _forget_failed(run: Run) -> None:
     gone: set[str] = set()
     for stage in STAGES:
         counts = run.stages[stage.name].counts if stage.name in run.stages else {}
-        if counts.get("failed") or counts.get("judge_failed") or gone.intersection(stage.reads):
+        failed = any(counts.get(name) for name in ("failed", "judge_failed", "unanswered"))
+        if failed or gone.intersection(stage.reads):
             gone.add(stage.name)
             run.forget(stage.name)
 

@@ -12,6 +12,7 @@ from reasoningrec.config import BudgetConfig, Config, ModelConfig
 from reasoningrec.llm import cache as caches
 from reasoningrec.llm.cache import Cache
 from reasoningrec.llm.client import Client, Model
+from reasoningrec.llm.completions import Completions, Sample
 from reasoningrec.llm.endpoint import Endpoint
 from reasoningrec.llm.limits import Purse, cost_of_bought
 from reasoningrec.llm.local import Local
@@ -81,12 +82,26 @@ def opened(config: Config, chosen: ModelConfig, folder: Path) -> Iterator[Client
         yield Remembering(model_of(config, chosen, cache, folder), cache, buyer_of(folder))
 
 
+@contextlib.contextmanager
+def opened_student(config: Config, folder: Path, sample: Sample) -> Iterator[Client]:
+    """The client for the served student (`config.student`), with the cache behind it. Raises as `opened` does."""
+    with Cache(caches.place(config.cache)) as cache:
+        settings = config.student.model_copy(update={"max_new_tokens": config.predict.max_new_tokens})
+        purse = _purse(config, settings, cache, folder)
+        model = Completions(settings, purse, cache, sample, seed=config.seed)
+        yield Remembering(model, cache, buyer_of(folder))
+
+
 def model_of(config: Config, chosen: ModelConfig, cache: Cache, folder: Path, *, asks: bool = True) -> Model:
     """The model, with what is left of the run's budget; `asks`: False = only to say and count requests."""
-    bought = cache.bought(buyer_of(folder))
-    tokens = sum(part.usage.input_tokens + part.usage.output_tokens for part in bought)
-    price = config.prices.get(chosen.model)
-    purse = Purse(config.budget, price, tokens, cost_of_bought(bought, config.prices))
+    purse = _purse(config, chosen, cache, folder)
     if _is_local(chosen):
         return Local(chosen, purse, seed=config.seed)
     return Endpoint(chosen, purse, cache, seed=config.seed, asks=asks)
+
+
+def _purse(config: Config, chosen: ModelConfig, cache: Cache, folder: Path) -> Purse:
+    """What is left of the run's budget."""
+    bought = cache.bought(buyer_of(folder))
+    tokens = sum(part.usage.input_tokens + part.usage.output_tokens for part in bought)
+    return Purse(config.budget, config.prices.get(chosen.model), tokens, cost_of_bought(bought, config.prices))

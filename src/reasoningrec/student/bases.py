@@ -86,7 +86,7 @@ class Student:
     """A model with the tokenizer and settings it was trained with."""
 
     model: Any
-    """A causal LM of `transformers`, in evaluation mode."""
+    """A causal LM of `transformers`, in evaluation mode; None where a server has it."""
     tokenizer: Any
     """A `Tokenizer`."""
     config: TrainConfig
@@ -215,8 +215,7 @@ def load(folder: Path, base: str = "") -> Student:
     """
     card = _read_card(folder)
     config = TrainConfig.model_validate(dict(card.train), strict=False)
-    if card.prompt != prompt_digest(config):
-        raise RunError(f"{folder}: the student was trained with another version of the prompt {PROMPT}.md", hint=AGAIN)
+    _check_prompt(folder, card, config)
     whole = card.base == NANO or not config.lora_rank
     tokenizer = _read_tokenizer(folder)
     try:
@@ -236,6 +235,16 @@ def load(folder: Path, base: str = "") -> Student:
     spoken = tokenizer if card.base == NANO else Speech(tokenizer, config.order)
     decision_ids(spoken)
     return Student(model.eval(), spoken, config, card, texts)
+
+
+def without_weights(folder: Path) -> Student:
+    """The student that `save` wrote, with all but a model: for a server that has it. Raises as `load` does."""
+    card = _read_card(folder)
+    config = TrainConfig.model_validate(dict(card.train), strict=False)
+    _check_prompt(folder, card, config)
+    tokenizer = _read_tokenizer(folder)
+    _check_tokenizer(folder, tokenizer, card)
+    return Student(None, tokenizer if card.base == NANO else Speech(tokenizer, config.order), config, card)
 
 
 def card_of(
@@ -292,6 +301,11 @@ def _read_card(folder: Path) -> Card:
     if card.format != FORMAT:
         raise RunError(f"{path}: has format {card.format}, this version reads {FORMAT}", hint="Train again.")
     return card
+
+
+def _check_prompt(folder: Path, card: Card, config: TrainConfig) -> None:
+    if card.prompt != prompt_digest(config):
+        raise RunError(f"{folder}: the student was trained with another version of the prompt {PROMPT}.md", hint=AGAIN)
 
 
 def _read_tokenizer(folder: Path) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from reasoningrec.records import Case
 from reasoningrec.student.bases import Student
@@ -49,32 +50,45 @@ def deliberate(
         found.update(zip(batch, texts, strict=True))
         if progress:
             progress(len(found), len(cases))
-    reasons = [_reasons(found[n]) for n in range(len(cases))]
-    return _decided(student, cases, [prompt.tokens for prompt in prompts], reasons, limits.batch_tokens)
+    reasons = [Reasons.of(found[n]) for n in range(len(cases))]
+    asked = asked_after(speech, [prompt.tokens for prompt in prompts], reasons)
+    answers = probabilities(student.model, speech.decisions, list(asked.values()), limits.batch_tokens)
+    return drafts_of(cases, reasons, dict(zip(asked, answers, strict=True)))
 
 
 def _any_of(prompt: Prompt, most: int) -> Wanted:
     return lambda cited: prompt.citable.difference(cited) if len(cited) < most else frozenset()
 
 
-def _reasons(text: str) -> tuple[str, tuple[str, str] | None]:
-    """(the text from "Why:" on, its parts); no parts where it is not whole."""
-    raw = WHY + text
-    ended = re.search(rf"{TASTE}[^\n]*\n", raw)
-    return raw, parse_reasons(raw[: ended.end()], None) if ended else None
+class Reasons(NamedTuple):
+    """What was written before a decision."""
+
+    raw: str
+    """From "Why:" on."""
+    parts: tuple[str, str] | None
+    """The why and the taste; None where the text is not whole."""
+
+    @classmethod
+    def of(cls, text: str) -> Reasons:
+        """From what was written after "Why:"."""
+        raw = WHY + text
+        ended = re.search(rf"{TASTE}[^\n]*\n", raw)
+        return cls(raw, parse_reasons(raw[: ended.end()], None) if ended else None)
 
 
-def _decided(
-    student: Student,
-    cases: Sequence[Case],
-    prompts: Sequence[Sequence[int]],
-    reasons: Sequence[tuple[str, tuple[str, str] | None]],
-    batch_tokens: int,
+def asked_after(
+    speech: Speech, prompts: Sequence[Sequence[int]], reasons: Sequence[Reasons]
+) -> dict[int, tuple[int, ...]]:
+    """Place -> prompt and reasons up to the decision, for each of `prompts` whose reasons are whole."""
+    return {
+        n: (*prompts[n], *_written_out(speech, one.parts)) for n, one in enumerate(reasons) if one.parts is not None
+    }
+
+
+def drafts_of(
+    cases: Sequence[Case], reasons: Sequence[Reasons], chances: Mapping[int, float | None]
 ) -> list[tuple[float | None, Draft]]:
-    speech: Speech = student.tokenizer
-    asked = {n: (*prompts[n], *_written_out(speech, parts)) for n, (_, parts) in enumerate(reasons) if parts}
-    answers = probabilities(student.model, speech.decisions, list(asked.values()), batch_tokens)
-    chances = dict(zip(asked, answers, strict=True))
+    """P(Yes) by place, where there is one, and the reasons before it."""
     found = []
     for n, (case, (raw, parts)) in enumerate(zip(cases, reasons, strict=True)):
         p = chances.get(n)

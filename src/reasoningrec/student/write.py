@@ -99,7 +99,7 @@ def write(
     Raises:
         StudentError: a prompt does not fit into `train.max_tokens`.
     """
-    opened, plans = _opened(student, cases, decisions, limits)
+    opened, plans = opened_texts(student, cases, decisions, limits)
     vocabulary = _vocabulary(student)
     found: dict[int, list[int]] = {}
     for batch in batches([len(tokens) for tokens in opened], limits.batch_tokens):
@@ -134,7 +134,7 @@ def stream(
         (draft,) = write(student, [case], [decision], limits, attempt)
         yield draft.raw.removeprefix(WHY)
         return draft
-    opened, plans = _opened(student, [case], [decision], limits)
+    opened, plans = opened_texts(student, [case], [decision], limits)
     manners = _manners(masks_of(student), plans)
     choice = Choice(limits.temperature, [f"{case.query.id}/{attempt}"])
     tokens: list[int] = []
@@ -159,7 +159,7 @@ def room_for(student: Student, prompts: Sequence[Sequence[int]], limits: WriteLi
     return limits.max_new_tokens if places is None else max(0, min(limits.max_new_tokens, places - longest))
 
 
-def _opened(
+def opened_texts(
     student: Student, cases: Sequence[Case], decisions: Sequence[bool], limits: WriteLimits
 ) -> tuple[list[tuple[int, ...]], list[CitationPlan]]:
     """Each prompt with all that is forced, and what each text is to cite."""
@@ -211,12 +211,17 @@ def _plan(case: Case, prompt: Prompt, decision: bool, most: int) -> CitationPlan
 def _draft(case: Case, decision: bool, tokens: list[int], student: Student) -> Draft:
     if isinstance(student.tokenizer, Speech):
         end = student.tokenizer.end
-        raw, short = WHY + student.tokenizer.text([token for token in tokens if token != end]), None
+        raw = WHY + student.tokenizer.text([token for token in tokens if token != end])
     else:
-        end, short = student.tokenizer.eos_token_id, case
+        end = student.tokenizer.eos_token_id
         raw = WHY + str(student.tokenizer.decode([token for token in tokens if token != end]))
-    found = parse_reasons(raw, short) if tokens[-1:] == [end] else None
-    why, taste = found or ("", "")
+    return draft_of(case, decision, raw, student, whole=tokens[-1:] == [end])
+
+
+def draft_of(case: Case, decision: bool, raw: str, student: Student, *, whole: bool) -> Draft:
+    """What a text from "Why:" on says; `whole` = it came to its end."""
+    short = None if isinstance(student.tokenizer, Speech) else case
+    why, taste = (parse_reasons(raw, short) if whole else None) or ("", "")
     return Draft(case.query.id, decision, why, taste, tuple(dict.fromkeys(CITATION.findall(why))), raw)
 
 

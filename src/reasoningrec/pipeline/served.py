@@ -1,0 +1,59 @@
+"""The run's student, on this machine or on a server."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from reasoningrec.config import Config
+from reasoningrec.llm.checkpoint import digest_of
+from reasoningrec.llm.completions import Sample
+from reasoningrec.llm.settings import answering
+from reasoningrec.pipeline.stage import Desk
+from reasoningrec.pipeline.writers import opened_student
+from reasoningrec.rows import Json, Row
+from reasoningrec.student import bases
+from reasoningrec.student.bases import Student
+from reasoningrec.student.served import Served, sample
+
+SETTINGS: Final = {"temperature", "top_p", "max_new_tokens", "answer_form"}
+"""Of a model's settings, those that mean nothing for a student."""
+
+
+def student_of(folder: Path, config: Config) -> Student | Served:
+    """The student of the run in `folder`, or the server that answers for it. Raises as `bases.load` does."""
+    if not config.student.endpoint:
+        return Student.open(folder / "train", config.train.base)
+    return served_student(folder, config)
+
+
+def served_student(folder: Path, config: Config) -> Served:
+    """The student of the run in `folder`, as the server in its configuration has it. Raises as `bases.load` does."""
+    student = bases.without_weights(folder / "train")
+    probe = Sample(sample(student), digest_of(folder / "train"))
+    return Served(student, functools.partial(opened_student, config, folder, probe))
+
+
+def fields(config: Config) -> dict[str, Json]:
+    """What answers depend on where a server gives them."""
+    if not config.student.endpoint:
+        return {}
+    return {"student": {name: value for name, value in answering(config.student).items() if name not in SETTINGS}}
+
+
+def counts_of(answers: Iterable[Row]) -> dict[str, int]:
+    """How many answers a server gave with a note, or not at all (see `Scored.note`)."""
+    found = Counter(str(row["note"]) for row in answers if row.get("note"))
+    return dict(sorted(found.items()))
+
+
+def note_spending(desk: Desk, student: Student | Served) -> None:
+    """What this sitting asked of a server, beside the stage's times."""
+    if isinstance(student, Served):
+        spent = student.spent
+        asked = {"asked": spent.calls, "cached": student.cached}
+        used = {"input_tokens": spent.input_tokens, "output_tokens": spent.output_tokens}
+        desk.run.note_sitting(desk.stage, {**asked, **used})
