@@ -167,9 +167,9 @@ LEAKS = ("own label", "same moment", "all times", "own review", "later raters", 
 
 def plant(leak: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Break the code in one place, as a mistake would."""
-    past, of_windows, count = split_module._past, evidence_module.Questions.of_windows, CountsBefore.__call__
+    past, of_windows, count = split_module.past_rows, evidence_module.Questions.of_windows, CountsBefore.__call__
     if leak == "own label":
-        monkeypatch.setattr(split_module, "_past", lambda line, at, protocol: past(line, at, "honest") + 1)
+        monkeypatch.setattr(split_module, "past_rows", lambda line, at, protocol: past(line, at, "honest") + 1)
     elif leak == "same moment":
         monkeypatch.setattr(CountsBefore, "__call__", lambda self, group, moment: count(self, group, moment + 1))
     elif leak == "all times":

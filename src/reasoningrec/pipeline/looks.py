@@ -13,7 +13,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import reasoningrec
 from reasoningrec import __version__
 from reasoningrec.evaluation.evaluate import Answers, Evaluation
 from reasoningrec.rows import Row, line_of, read_jsonl
@@ -27,7 +26,7 @@ def note(run: Run, found: Evaluation, test: Answers) -> None:
     row = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
-        "commit": commit_of(Path(reasoningrec.__file__).parent),
+        "commit": commit_of(Path(__file__).parent),
         "dataset": found.dataset,
         "protocol": found.protocol,
         "seed": found.seed,
