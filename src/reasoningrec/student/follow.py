@@ -120,8 +120,8 @@ def _open(names: Sequence[str], training: Followed, trackers: Trackers) -> None:
         except Exception as error:
             raise ConfigError(
                 f"{FIELD}: {name} does not start: {error}",
-                hint=f"Set it up by its environment variables, leave it out of {FIELD}, or, where a run of it is gone,"
-                f" delete {training.folder / NOTE}.",
+                hint=f"Set it up by its environment variables, or leave it out of {FIELD}."
+                + (f" To begin a new run of it, delete {training.folder / NOTE}." if again else ""),
             ) from error
     mlflow = trackers.opened.get("mlflow")
     write_json(
