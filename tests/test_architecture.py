@@ -26,7 +26,7 @@ ORDER = (
 )
 WITH_TORCH = {
     *(f"{PACKAGE}.student.{name}" for name in ("bases", "nano", "head", "lora", "steps", "ranks", "train", "score")),
-    *(f"{PACKAGE}.student.{name}" for name in ("agree", "packed", "attend")),
+    *(f"{PACKAGE}.student.{name}" for name in ("agree", "packed", "attend", "follow")),
     *(f"{PACKAGE}.student.{name}" for name in ("speak", "write", "deliberate", "export")),
     *(f"{PACKAGE}.baselines.{name}" for name in ("networks", "sequential")),  # stage predict alone asks for them
     *(f"{PACKAGE}.llm.{name}" for name in ("local", "checkpoint", "drawing")),

@@ -28,7 +28,7 @@ STAGES = (
     ("profile", "Write the users' profiles."),
     ("reason", "Write rationales for train examples."),
     ("verify", "Put the rationales through the gates."),
-    ("train", "Train the student."),
+    ("train", "Train the student, under torchrun in several processes."),
     ("predict", "Score, fuse, decide and explain."),
     ("evaluate", "Measure every method, with intervals."),
     ("report", "Write report.md and report.html."),

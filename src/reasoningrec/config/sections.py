@@ -265,6 +265,8 @@ class TrainConfig(Section):
     """Epochs without a better valid AUC before training stops; 0 = never."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20.0
     """Least time between checkpoints; 0 = after every step."""
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
+    """Who is told of the training beside `train_log.jsonl`; each is a package to install, with settings of its own."""
 
 
 class PredictConfig(Section):

@@ -156,7 +156,7 @@ class _Lab:
         rows = min(count or len(self._rows), len(self._rows))
         epochs = max(self._config.train.epochs, math.ceil(LEAST_SEEN / rows))
         return self._config.train.model_copy(
-            update={"shots": count, "order": self._order, "epochs": epochs, "patience": 0}
+            update={"shots": count, "order": self._order, "epochs": epochs, "patience": 0, "trackers": ()}
         )
 
     def _trained(self, shots: str, seed: int, room: Path) -> Student:

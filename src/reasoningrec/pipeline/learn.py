@@ -20,7 +20,7 @@ from reasoningrec.ranking import fuse
 from reasoningrec.records import Case, Prediction, Verdict
 from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
 from reasoningrec.runs import Journal
-from reasoningrec.student import bases
+from reasoningrec.student import bases, follow
 from reasoningrec.student.encode import TrainingRow
 from reasoningrec.student.ranks import Ranks
 from reasoningrec.student.score import use_threads
@@ -41,7 +41,11 @@ def train_fields(space: Workspace) -> dict[str, Json]:
 
 
 def check_base(space: Workspace) -> None:
-    """Raises ConfigError or StudentError where there is no such base, or it cannot be a student's."""
+    """Raises ConfigError or StudentError where there is no such base, or it cannot be a student's.
+
+    Raises MissingExtraError where a tracker of the training is not installed.
+    """
+    follow.check(space.config.train.trackers)
     if space.config.train.base != NANO:
         bases.look(space.config.train)
 

@@ -34,7 +34,7 @@ STAGES: Final = (
     Stage("report", ("evaluate",), measure.report_fields, measure.write_reports),
 )
 NAMES: Final = tuple(stage.name for stage in STAGES)
-NOT_COPIED: Final = (".lock", ".tmp*", "train", "predict", "evaluate*", "report*")
+NOT_COPIED: Final = (".lock", ".tmp*", "train", "train-tracked", "predict", "evaluate*", "report*")
 """What a dry run needs nothing of."""
 
 

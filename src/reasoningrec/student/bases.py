@@ -115,10 +115,13 @@ def identity(config: TrainConfig) -> dict[str, str]:
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """What of `config` shapes a student, options that are off left out: newer ones then change no older student."""
+    """What of `config` shapes a student, options that are off left out: newer ones then change no older student.
+
+    Whom a training is told to shapes none.
+    """
     off = {name for name in LATER if getattr(config, name) == TrainConfig.model_fields[name].default}
     unused = ADAPTER if config.base == NANO else frozenset(("hidden", "layers", "heads", "vocabulary"))
-    return config.model_dump(mode="json", exclude=off | unused)
+    return config.model_dump(mode="json", exclude=off | unused | {"trackers"})
 
 
 ADAPTER: Final = frozenset(("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "rslora", "dora"))

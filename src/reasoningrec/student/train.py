@@ -28,7 +28,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from reasoningrec.config import NANO, TrainConfig
 from reasoningrec.errors import RunError, StudentError
-from reasoningrec.student import bases
+from reasoningrec.student import bases, follow
 from reasoningrec.student.encode import (
     TokenRow,
     TrainingRow,
@@ -46,6 +46,14 @@ from reasoningrec.student.steps import Step, balanced, optimizer, plan, schedule
 LOG: Final = "train_log.jsonl"
 SLACK: Final = 0.01
 """Valid AUC given up for a later epoch, which writes better."""
+SHOWN: Final = {
+    "epoch": "epoch",
+    "decision_loss": "train/decision_loss",
+    "text_loss": "train/text_loss",
+    "valid_auc": "valid/auc",
+    "valid_log_loss": "valid/log_loss",
+}
+"""What trackers call an epoch's figures in the log."""
 Report: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
 Weights: TypeAlias = dict[str, torch.Tensor]
 
@@ -55,7 +63,7 @@ class TrainingRun:
     """Where and how a training runs.
 
     Attributes:
-        folder: of the student, its log and its checkpoints.
+        folder: of the student, its log and its checkpoints. Trackers write beside it, into `NAME-tracked`.
         seed: of the first weights and the order of the rows.
         threads: of the CPU; 0 = all cores.
         progress: told (steps done, steps planned, figures of the step) after every step.
@@ -110,8 +118,9 @@ def train(
     Raises:
         StudentError: no rows, a row that does not fit into `max_tokens`, a loss that is not finite, or a base that
             cannot be fetched or learned from.
-        ConfigError: there is no such base, or the configuration does not fit it.
-        RunError: the newest checkpoint is damaged.
+        ConfigError: there is no such base, the configuration does not fit it, or a tracker does not start.
+        RunError: the newest checkpoint, or the note of trackers, is damaged.
+        MissingExtraError: a tracker is not installed.
     """
     if not examples:
         raise StudentError("there are no rows to train on", hint="Check the split: does any user have a train window?")
@@ -124,8 +133,8 @@ def train(
     data = _fingerprint(rows, held, bases.tokenizer_digest(tokenizer))
     loop = _Loop(model, rows, held, config, run, f"{data} {_fingerprint(*_settings(config), run.seed)}")
     run.ranks.agree(data)
-    with _threads(run.threads or run.ranks.threads):
-        loop.resume()
+    loop.resume()
+    with loop.followed() as loop.trackers, _threads(run.threads or run.ranks.threads):
         loop.go()
     state = loop.state
     metrics = {
@@ -201,6 +210,7 @@ class _Loop:
     ) -> None:
         self.model, self.rows, self.valid, self.config, self.run, self.key = model, rows, valid, config, run, key
         self.state = _State()
+        self.trackers = follow.Trackers()
         self.best: Weights = {}
         self.plan = [plan(rows, config, run.seed, epoch) for epoch in range(config.epochs)]
         self.total = sum(map(len, self.plan))
@@ -221,6 +231,13 @@ class _Loop:
                 self._maybe_save()
             self._close_epoch()
         self._load(self.best)
+
+    def followed(self) -> contextlib.AbstractContextManager[follow.Trackers]:
+        """The trackers that the configuration names, in the first process."""
+        names = self.config.trackers if self.run.ranks.first else ()
+        settings = {**dict(_settings(self.config)), "seed": self.run.seed}
+        place = self.run.folder.with_name(f"{self.run.folder.name}-tracked")
+        return follow.following(names, follow.Followed(place, self.key, self.state.step, settings))
 
     def _exhausted(self) -> bool:
         stale = len(self.state.log) - max(self.state.peak_epoch, self.first - 1)
@@ -244,6 +261,7 @@ class _Loop:
         state.step += 1
         added = (decision * step.decisions, step.decisions, text * step.texts, step.texts)
         state.sums = [total + more for total, more in zip(state.sums, added, strict=True)]
+        self.trackers.tell(state.step, {"train/loss": loss, "train/rate": rate})
         if self.run.progress and self.run.ranks.first:
             self.run.progress(state.step, self.total, {"epoch": len(state.log) + 1, "loss": loss, "rate": rate})
 
@@ -288,6 +306,7 @@ class _Loop:
         if len(state.log) >= self.first:
             self._compare(merit)
         self._write_log()
+        self.trackers.tell(state.step, {shown: state.log[-1][name] for name, shown in SHOWN.items()})
 
     def _compare(self, merit: float) -> None:
         """Keep the weights of an epoch that is better, or, where texts are learned, nearly as good and later."""
