@@ -54,7 +54,7 @@ LEARNS = "lora_rank = 0\nlearning_rate = 0.01\n"
 
 @pytest.fixture(scope="module")
 def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run here, its base with a beginning of text, with a chat template, or as SentencePiece's."""
+    """A finished run on this machine, of a base with a beginning of text, a template, or SentencePiece's way."""
     folder = tmp_path_factory.mktemp(request.param)
     return run_of(folder, small(speakers.store(request.param, folder / "base"), LEARNS))
 
