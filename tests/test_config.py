@@ -303,7 +303,7 @@ def sections(section: type[Section]) -> list[type[Section]]:
 
 
 def test_every_section_is_frozen_strict_and_closed() -> None:
-    assert len(sections(Config)) == 18
+    assert len(sections(Config)) == 19
     for section in sections(Config):
         assert section.model_config["frozen"]
         assert section.model_config["extra"] == "forbid"
