@@ -131,13 +131,15 @@ def test_where_one_process_dies_the_training_ends_and_can_go_on(tmp_path: Path) 
 def test_processes_that_train_different_things_are_told(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
+        "import os\n"
         "from reasoningrec.errors import StudentError\n"
         "from reasoningrec.student.ranks import Ranks\n"
+        "def say(line):\n    os.write(1, f'{line}\\n'.encode())  # whole: two processes write\n"
         "ranks = Ranks.gathered()\n"
         "ranks.agree('ab' * 32)\n"
         "try:\n    ranks.agree(('ab' if ranks.first else 'cd') * 32)\n"
-        "except StudentError as error:\n    print('TOLD', error)\n"
-        "print('SUM', ranks.total([1.0, float(ranks.rank)]), ranks.gather([ranks.rank, None], 4))\n"
+        "except StudentError as error:\n    say(f'TOLD {error}')\n"
+        "say(f'SUM {ranks.total([1.0, float(ranks.rank)])} {ranks.gather([ranks.rank, None], 4)}')\n"
         "ranks.part()\n"
     )
     done = subprocess.run([*TWO, str(script)], capture_output=True, text=True, timeout=PATIENCE, check=False)
