@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,6 +80,7 @@ def test_a_student_is_the_same_bytes_whoever_follows_it(shop: Any, tiny: TrainCo
 def test_a_stopped_training_is_one_curve(shop: Any, tiny: TrainConfig, tmp_path: Path, stops: list[int]) -> None:
     config = with_trackers(tiny, "tensorboard")
     for stop in [*stops, math.inf]:
+        time.sleep(1.0)  # as between processes: TensorBoard orders files by the second, and within one as words
 
         def progress(step: int, total: int, figures: Any, stop: float = stop) -> None:
             if step == stop:
