@@ -20,6 +20,7 @@ from reasoningrec.evaluation.report import (
     with_interval,
     write_report,
 )
+from reasoningrec.rows import from_row, read_json, to_row, write_json
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -124,6 +125,16 @@ def test_markdown_tables_are_whole_and_hold_no_html(evaluation: Evaluation, samp
     assert len(rows) > 2 * 7
 
 
+def test_weights_are_shown_by_magnitude_when_read_from_a_file(evaluation: Evaluation, tmp_path: Path) -> None:
+    write_json(tmp_path / "evaluate.json", to_row(evaluation))
+    read = from_row(Evaluation, read_json(tmp_path / "evaluate.json"))
+    names = ["user_share", "student_logit", "item_share", "price_gap"]
+    assert [name for name, _ in read.largest_first][:4] == names
+    for shown in (render_html(read, ()), render_markdown(read, ()).replace("\\", "")):
+        places = [shown.rindex(name) for name in names]
+        assert places == sorted(places)
+
+
 def test_report_of_almost_nothing(inputs: EvaluateInputs) -> None:
     one_class = Answers(
         dict.fromkeys(inputs.test.labels, True), {"reasoningrec": inputs.test.predictions["reasoningrec"]}
@@ -202,3 +213,4 @@ def test_figures() -> None:
     assert figure(-0.12345) == "−0.123"
     assert with_interval(0.5, None, None) == "0.500"
     assert with_interval(0.01, -0.02, 0.04, signed=True) == "+0.010 [−0.020, +0.040]"
+    assert with_interval(-0.0001, -0.0004, 0.0, signed=True) == "+0.000 [+0.000, +0.000]"

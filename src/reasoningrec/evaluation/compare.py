@@ -18,7 +18,7 @@ from reasoningrec.config import Protocol
 from reasoningrec.errors import RunError
 from reasoningrec.evaluation import decisions, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
-from reasoningrec.evaluation.evaluate import Evaluation, Kind, Subset
+from reasoningrec.evaluation.evaluate import Evaluation, Kind, Subset, headline_of, readings_of
 
 Interval = tuple[float | None, float | None]
 
@@ -91,11 +91,6 @@ class Comparison:
         return tuple(line for line in self.lines if line.subset == headline_of(line.protocol))
 
 
-def headline_of(protocol: Protocol) -> Subset:
-    """The reading that a protocol's figures are read in first."""
-    return "distinct" if protocol == "strict" else "all"
-
-
 @dataclass(frozen=True)
 class _System:
     """Runs that differ by the seed alone."""
@@ -132,7 +127,7 @@ def compare(entrants: Sequence[Entrant], *, resamples: int, level: float, seed: 
     lines: list[Line] = []
     firsts: dict[tuple[str, Subset], tuple[_System, _Measured]] = {}
     for system in systems:
-        for subset in _subsets(system):
+        for subset in readings_of(system.key[1]):
             keep = _rows(system.first, subset)
             measured = _measure(system, keep, resamples, seed)
             first = firsts.setdefault((system.key[0], subset), (system, measured))
@@ -187,10 +182,6 @@ def _check_same_data(entrants: Sequence[Entrant]) -> None:
 def _same(one: Entrant, other: Entrant) -> bool:
     same = one.ids == other.ids and one.asked == other.asked and (one.labels == other.labels).all()
     return bool(same and (one.cluster == other.cluster).all())
-
-
-def _subsets(system: _System) -> tuple[Subset, Subset]:
-    return ("distinct", "all") if headline_of(system.key[1]) == "distinct" else ("all", "distinct")
 
 
 def _rows(run: Entrant, subset: Subset) -> Bools:

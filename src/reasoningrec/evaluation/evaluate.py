@@ -169,12 +169,17 @@ class Evaluation:
     """The headline first."""
     curves: tuple[Curve, ...]
     weights: Mapping[str, float]
-    """Largest magnitude first."""
+    """In no order: `largest_first` gives them one."""
     checks: tuple[Check, ...]
     top_frame: str
     """The most frequent sentence frame of the explanations."""
     notes: tuple[str, ...]
     teacher: TeacherAccount = field(default_factory=TeacherAccount)
+
+    @property
+    def largest_first(self) -> list[tuple[str, float]]:
+        """The weights by magnitude, then by name; a file of JSON keeps them in the order of their names."""
+        return sorted(self.weights.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
 
     def reading(self, subset: Subset) -> Reading:
         """The reading of that name."""
@@ -200,6 +205,16 @@ class _Side:
         )
 
 
+def headline_of(protocol: Protocol) -> Subset:
+    """The reading that a protocol's figures are read in first."""
+    return readings_of(protocol)[0]
+
+
+def readings_of(protocol: Protocol) -> tuple[Subset, Subset]:
+    """Both readings, the headline first."""
+    return ("distinct", "all") if protocol == "strict" else ("all", "distinct")
+
+
 def evaluate(inputs: EvaluateInputs) -> Evaluation:
     """Measure a run.
 
@@ -211,11 +226,10 @@ def evaluate(inputs: EvaluateInputs) -> Evaluation:
     valid = _side(inputs.valid, cluster_of)
     if not len(test.labels):
         raise RunError(f"{inputs.dataset}: no test query to evaluate")
-    headline: Subset = "distinct" if inputs.protocol == "strict" else "all"
     # One user per cluster among those asked about: the cluster's first user overall may have no test query.
     chosen = uncertainty.distinct({user: cluster_of[user] for user in test.users})
     sides = {"all": (test, valid), "distinct": (test.only(chosen), valid.only(chosen))}
-    subsets: tuple[Subset, ...] = ("distinct", "all") if headline == "distinct" else ("all", "distinct")
+    subsets = readings_of(inputs.protocol)
     return Evaluation(
         dataset=inputs.dataset,
         protocol=inputs.protocol,
@@ -225,12 +239,12 @@ def evaluate(inputs: EvaluateInputs) -> Evaluation:
         level=inputs.settings.level,
         resamples=inputs.settings.resamples,
         bins=inputs.settings.bins,
-        headline=headline,
+        headline=subsets[0],
         readings=tuple(
             _reading(subset, *sides[subset], _thresholds(test, valid, inputs), inputs) for subset in subsets
         ),
-        curves=_curves(sides[headline][0], inputs.settings.bins),
-        weights=dict(sorted(inputs.weights.items(), key=lambda pair: (-abs(pair[1]), pair[0]))),
+        curves=_curves(sides[subsets[0]][0], inputs.settings.bins),
+        weights=inputs.weights,
         checks=_checks(inputs),
         top_frame=count_frames(inputs.explanations, inputs.names).top,
         notes=inputs.notes,

@@ -74,7 +74,7 @@ def draw_all(evaluation: Evaluation, studies: Studies) -> dict[str, Picture]:
     if shown:
         pictures.append(calibration(evaluation.curves, shown))
     if evaluation.weights:
-        pictures.append(weights(evaluation.weights))
+        pictures.append(weights(evaluation.largest_first))
     if evaluation.teacher.gates:
         pictures.append(gates(evaluation.teacher))
     if studies.curve:
@@ -166,9 +166,9 @@ def calibration(curves: Sequence[Curve], shown: Mapping[str, str]) -> Picture:
     return _picture("calibration", caption, said, draw, (4.6, 4.5))
 
 
-def weights(values: Mapping[str, float]) -> Picture:
-    """Weight of each input of the fused model, at most `MOST_WEIGHTS` of them, largest magnitude first."""
-    top = list(values.items())[:MOST_WEIGHTS]
+def weights(values: Sequence[tuple[str, float]]) -> Picture:
+    """Weight of each input of the fused model, the first `MOST_WEIGHTS` of them."""
+    top = values[:MOST_WEIGHTS]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()

@@ -220,7 +220,8 @@ def with_interval(value: float | None, low: float | None, high: float | None, *,
     if value is None:
         return "–"
     sign = "+" if signed else ""
-    parts = [f"{part:{sign}.3f}".replace("-", "−") for part in (value, low, high) if part is not None]
+    # What rounds to zero is zero, not minus zero.
+    parts = [f"{round(part, 3) + 0.0:{sign}.3f}".replace("-", "−") for part in (value, low, high) if part is not None]
     return parts[0] if len(parts) < 3 else f"{parts[0]} [{parts[1]}, {parts[2]}]"
 
 

@@ -140,4 +140,5 @@ def place_of(student: Student) -> str:
     """Where the student works: the GPU's name, or how many threads of which processor."""
     if student.model.device.type == "cuda":
         return torch.cuda.get_device_name(student.model.device)
-    return f"{torch.get_num_threads()} threads of {platform.processor() or platform.machine()}"
+    threads = torch.get_num_threads()
+    return f"{threads} {'thread' if threads == 1 else 'threads'} of {platform.processor() or platform.machine()}"
