@@ -3,7 +3,7 @@
     python benchmarks/client.py [--calls N] [--memory N] [--keep]
 
 The server runs in a process of its own and does next to nothing, so that what is measured is the client: building the
-request, the cache's key, the claim, the call, the answer, and keeping it. `--keep` appends the figures to
+request, the cache's key, the claim, the call, the answer, and keeping it. `--keep` puts the figures into
 benchmarks/results/speed.jsonl; do that on a machine that does nothing else (`load` is recorded with them).
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import datetime
 import json
 import os
 import subprocess
@@ -29,11 +28,10 @@ from reasoningrec.llm.client import Message, Request
 from reasoningrec.llm.endpoint import Endpoint
 from reasoningrec.llm.limits import Purse
 from reasoningrec.llm.remember import Remembering
-from reasoningrec.rows import write_jsonl
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import commit, machine
-from table import RESULTS, read_rows
+from keeping import keep
+from table import RESULTS
 
 LATENCY = 0.05
 IN_FLIGHT = 64
@@ -144,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the client of language models.")
     parser.add_argument("--calls", type=int, default=6000)
     parser.add_argument("--memory", type=int, default=20_000, metavar="CALLS")
-    parser.add_argument("--keep", action="store_true", help="append to benchmarks/results/speed.jsonl")
+    parser.add_argument("--keep", action="store_true", help="into benchmarks/results/speed.jsonl")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
@@ -156,9 +154,7 @@ def main() -> None:
         print(f"{row['name']:<22}{row['value']:>9} {row['unit']:<9}{row['ratio']:>8} of {row['baseline']}")
     print(f"load before: {load} on {os.cpu_count()} cores; {found[0]['cpu_ms_per_call']} ms of processor to a call")
     if asked.keep:
-        where = {"commit": commit(), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
-        path = RESULTS / "speed.jsonl"
-        write_jsonl(path, [*read_rows(path), *({**row, **where, "machine": machine(), "load": load} for row in found)])
+        keep(RESULTS / "speed.jsonl", found, load=load)
 
 
 if __name__ == "__main__":

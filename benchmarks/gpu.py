@@ -11,7 +11,6 @@ model of a million weights, on a CPU too, to see that it works; its figures mean
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 import tempfile
 import time
@@ -26,16 +25,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from reasoningrec.config import TrainConfig, read
 from reasoningrec.pipeline.learn import training_rows
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.rows import write_jsonl
 from reasoningrec.student import bases
 from reasoningrec.student.encode import TokenRow, TrainingRow, encode_row, row_text
 from reasoningrec.student.train import TrainingRun, train
 
 sys.path.insert(0, str(Path(__file__).parent))
 import scoring
-from decisions import commit
+from keeping import keep
 from students import reasoningrec, tokenizer_of
-from table import RESULTS, ROOT, read_rows
+from table import RESULTS, ROOT
 
 LENGTH, BATCH = 2100, 4
 """The published recipe: every row is padded to so many tokens, so many rows at once."""
@@ -199,12 +197,7 @@ def main() -> None:
     for row in found:
         print(row)
     if asked.keep:
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        where = {"commit": commit(), "date": date, "machine": torch.cuda.get_device_name()}
-        names, path = {row["name"] for row in found}, RESULTS / "speed.jsonl"
-        write_jsonl(
-            path, [*(old for old in read_rows(path) if old["name"] not in names), *({**row, **where} for row in found)]
-        )
+        keep(RESULTS / "speed.jsonl", found, machine=torch.cuda.get_device_name())
 
 
 if __name__ == "__main__":

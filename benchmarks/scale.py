@@ -5,14 +5,13 @@
 The published code of the field filters the whole table once per user to find the user's windows and, to count what
 others did with an item, once per question. That is measured on a few users and questions and extrapolated to all; the
 filters are those of Polars, which are quicker than those of pandas that the published code uses. Every size runs in a
-process of its own, so that its memory is its own. Users and items grow with the rows. `--keep` appends the figures to
+process of its own, so that its memory is its own. Users and items grow with the rows. `--keep` puts the figures into
 benchmarks/results/speed.jsonl; do that on a machine that does nothing else (`load` is recorded with them).
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import resource
@@ -31,11 +30,10 @@ from reasoningrec.data.attributes import Attributes
 from reasoningrec.data.corpus import INTERACTIONS, ITEMS, REVIEWS, Corpus
 from reasoningrec.data.split import earlier, split
 from reasoningrec.data.timeline import Timeline
-from reasoningrec.rows import write_jsonl
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import commit, machine
-from table import RESULTS, read_rows
+from keeping import keep
+from table import RESULTS
 
 ROWS = (1_000_000, 5_000_000, 25_000_000)
 PER_USER, PER_ITEM = 156.25, 416.6667
@@ -121,7 +119,7 @@ def main() -> None:
     """Measure, show, and keep if asked to."""
     parser = argparse.ArgumentParser(description="Measure windows and evidence on many made interactions.")
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
-    parser.add_argument("--keep", action="store_true", help="append to benchmarks/results/speed.jsonl")
+    parser.add_argument("--keep", action="store_true", help="into benchmarks/results/speed.jsonl")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -138,9 +136,7 @@ def main() -> None:
             flush=True,
         )
         if asked.keep:
-            where = {"commit": commit(), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
-            path = RESULTS / "speed.jsonl"
-            write_jsonl(path, [*read_rows(path), {**found, **where, "machine": machine(), "load": load}])
+            keep(RESULTS / "speed.jsonl", [found], load=load)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import datetime
 import os
 import random
 import statistics
@@ -32,12 +31,11 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from reasoningrec.rows import write_jsonl
 from reasoningrec.student.score import probabilities
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import commit, machine
-from table import RESULTS, read_rows
+from keeping import keep
+from table import RESULTS
 
 NO, YES = 1, 2
 VOCABULARY, HIDDEN, LAYERS, HEADS = 4096, 256, 4, 4
@@ -348,11 +346,7 @@ def main() -> None:
             found += part
     print(f"load before: {load} on {os.cpu_count()} cores; {asked.threads} threads")
     if asked.keep:
-        date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        where = {"threads": asked.threads, "commit": commit(), "date": date, "machine": machine(), "load": load}
-        names, path = {part["name"] for part in found}, RESULTS / "speed.jsonl"
-        kept = [old for old in read_rows(path) if old["name"] not in names]
-        write_jsonl(path, [*kept, *({**part, **where} for part in found)])
+        keep(RESULTS / "speed.jsonl", found, threads=asked.threads, load=load)
 
 
 def measured(model: Any, dtype: torch.dtype, rounds: int, quick: bool) -> Iterator[list[dict[str, object]]]:

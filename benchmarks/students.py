@@ -14,7 +14,6 @@ benchmarks/results/students.jsonl, and the README's tables are made anew.
 from __future__ import annotations
 
 import argparse
-import datetime
 import random
 import subprocess
 import sys
@@ -30,12 +29,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from reasoningrec.config import read
 from reasoningrec.evaluation.learning import Cell, Latency, points
 from reasoningrec.pipeline.workspace import Workspace, texts_of
-from reasoningrec.rows import read_records, write_jsonl
+from reasoningrec.rows import read_records
 from reasoningrec.student.encode import TrainingRow, row_parts
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import commit, machine
-from table import RESULTS, ROOT, read_rows, write_readme
+from keeping import keep
+from table import RESULTS, ROOT, write_readme
 
 STUDENTS = RESULTS / "students.jsonl"
 HIDDEN, LAYERS, VOCABULARY = 128, 4, 2000
@@ -199,16 +198,6 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def keep(rows: Sequence[dict[str, object]]) -> None:
-    """Put rows in the place of those of the same names, and make the README's tables anew."""
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    where = {"commit": commit(), "date": date, "machine": machine()}
-    names = {row["name"] for row in rows}
-    kept = [old for old in read_rows(STUDENTS) if old["name"] not in names]
-    write_jsonl(STUDENTS, [*kept, *({**row, **where} for row in rows)])
-    write_readme()
-
-
 def main() -> None:
     """Measure what is asked for."""
     known = [*(part.name for part in PARTS), *(f"{name}-latency" for name in TIMED)]
@@ -219,10 +208,12 @@ def main() -> None:
     asked.runs.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         if part.name in asked.only:
-            keep(learn(part, asked.runs))
+            keep(STUDENTS, learn(part, asked.runs))
+            write_readme()
     for name in TIMED:
         if f"{name}-latency" in asked.only:
-            keep(answer_times(name, asked.runs))
+            keep(STUDENTS, answer_times(name, asked.runs))
+            write_readme()
 
 
 if __name__ == "__main__":

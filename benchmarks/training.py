@@ -15,7 +15,6 @@ processes, and compares. `--keep` puts figures into benchmarks/results/ in place
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import statistics
 import subprocess
@@ -33,14 +32,13 @@ from safetensors.torch import load_file
 from reasoningrec.config import TrainConfig, read
 from reasoningrec.pipeline.learn import training_rows
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.rows import write_jsonl
 from reasoningrec.student import bases
 from reasoningrec.student.encode import TokenRow, TrainingRow, encode_row, row_text
 from reasoningrec.student.steps import losses, optimizer, plan_epoch, schedule
 from reasoningrec.student.train import TrainingRun, train
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import commit, machine
+from keeping import keep
 from students import STUDENTS, reasoningrec
 from table import RESULTS, ROOT, read_rows, write_readme
 
@@ -231,16 +229,6 @@ def losses_apart(one: Path, two: Path) -> float:
     return max(abs(a - b) for a, b in pairs)
 
 
-def keep(path: Path, rows: Sequence[dict[str, object]], load: float) -> None:
-    """Put rows in the place of those of the same names."""
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    where = {"commit": commit(), "date": date, "machine": machine(), "load": load}
-    names = {row["name"] for row in rows}
-    kept = [old for old in read_rows(path) if old["name"] not in names]
-    write_jsonl(path, [*kept, *({**row, **where} for row in rows)])
-    write_readme()
-
-
 def main() -> None:
     """Measure, show, and keep if asked to."""
     parser = argparse.ArgumentParser(description="Measure training against the published recipe.")
@@ -256,12 +244,14 @@ def main() -> None:
             rows = equal(Path(place))
         print(*rows, sep="\n", flush=True)
         if asked.keep:
-            keep(STUDENTS, rows, load)
+            keep(STUDENTS, rows, load=load)
+            write_readme()
     if "speed" in asked.only:
         rows = speed(Data.read(asked.runs), asked.seeds, asked.threads)
         print(*rows, sep="\n")
         if asked.keep:
-            keep(RESULTS / "speed.jsonl", rows, load)
+            keep(RESULTS / "speed.jsonl", rows, load=load)
+            write_readme()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from reasoningrec.baselines.allowed import Allowed
 from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
@@ -107,14 +108,8 @@ def codes(size: int, learned: Ints, unknown: int) -> Ints:
 
 
 def auc(labels: Bools, scores: Floats) -> float:
-    """Area under the ROC curve, ties as one half; 0.5 where there is one class only (Mann and Whitney, 1947)."""
-    positives = int(labels.sum())
-    negatives = labels.size - positives
-    if not positives or not negatives:
-        return 0.5
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[place]
-    return float((rank[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    """Area under the ROC curve, ties as one half; 0.5 where there is one class only."""
+    return float(roc_auc_score(labels, scores)) if labels.any() and not labels.all() else 0.5
 
 
 def joined(parts: Sequence[Ints]) -> Ints:

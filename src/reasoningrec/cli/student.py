@@ -52,9 +52,9 @@ def check(
 
     opened = Run.read(run)
     opened.require("train")
-    from reasoningrec.pipeline.carry import compare
+    from reasoningrec.pipeline.carry import compare_with_server
 
-    found = compare(opened, queries)
+    found = compare_with_server(opened, queries)
     table = _table("query", "here", "server", "apart")
     for one in found[:SHOWN]:
         table.add_row(one.query_id, *("–" if p is None else f"{p:.4f}" for p in (one.here, one.there, one.apart)))

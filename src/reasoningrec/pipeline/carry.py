@@ -43,7 +43,7 @@ class Compared(NamedTuple):
         return 1.0 if self.here is None or self.there is None else abs(self.here - self.there)
 
 
-def compare(run: Run, queries: int) -> list[Compared]:
+def compare_with_server(run: Run, queries: int) -> list[Compared]:
     """P(Yes) of the first test queries by the run's own weights and by the server, those furthest apart first.
 
     The server is asked anew, whatever it answered before.

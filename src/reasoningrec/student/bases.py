@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from reasoningrec import prompts
@@ -329,14 +329,7 @@ def _read_model(folder: Path) -> Any:
     shape = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.random.fork_rng(devices=()):
         model: Any = AutoModelForCausalLM.from_config(shape, dtype=torch.float32)  # type: ignore[no-untyped-call]
-    weights, named = load_file(folder / WEIGHTS), dict(model.named_parameters())
-    if different := sorted(weights.keys() ^ named.keys()):
-        raise ValueError(f"{WEIGHTS} and config.json disagree on {different[0]}")
-    with torch.no_grad():
-        for name, weight in named.items():
-            if weight.shape != weights[name].shape:
-                raise ValueError(f"{name} has shape {tuple(weights[name].shape)}, not {tuple(weight.shape)}")
-            weight.copy_(weights[name])
+    lora.fill(dict(model.named_parameters()), folder / WEIGHTS)
     return model
 
 

@@ -6,6 +6,7 @@ peft is imported when an adapter is made, not with this module: that takes secon
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,10 +89,17 @@ def save(model: Any, name: str, revision: str | None, folder: Path) -> None:
 
 def read(model: Any, folder: Path) -> None:
     """Put the adapter's weights in `folder` into `model`. Raises ValueError, OSError or SafetensorError."""
-    named = {_stored(key): weight for key, weight in _weights(model).items()}
-    weights = load_file(folder / WEIGHTS)
+    fill({_stored(key): weight for key, weight in _weights(model).items()}, folder / WEIGHTS)
+
+
+def fill(named: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Read the weights of these names from a safetensors file into the tensors given.
+
+    Raises ValueError where names or shapes are others, OSError or SafetensorError where the file cannot be read.
+    """
+    weights = load_file(path)
     if different := sorted(weights.keys() ^ named.keys()):
-        raise ValueError(f"{WEIGHTS} and the base disagree on {different[0]}")
+        raise ValueError(f"{path.name} and the model's configuration disagree on {different[0]}")
     with torch.no_grad():
         for name, weight in named.items():
             if weight.shape != weights[name].shape:
