@@ -3,8 +3,8 @@
     python benchmarks/training.py [--threads 2] [--seeds 3] [--only speed equal] [--keep]
 
 Both recipes train the same model from the same first weights on the same rows of the made shop, as often, with the same
-loss, optimiser and schedule, in steps of four rows or, without padding, of as many tokens as four rows have on average.
-Both ask the same held-out rows once per epoch. The published one pads every row to 2,100 tokens and computes logits at
+loss, optimiser and schedule, in steps of four rows or, without padding, of as many tokens as the four longest rows
+have: rows of this shop are nearly of one length, so both take as many steps, which are kept with the figures. Both ask the same held-out rows once per epoch. The published one pads every row to 2,100 tokens and computes logits at
 every place, as a plain Trainer does. `equal` trains once straight and then killed and resumed, in parts, and in two
 processes, and compares. `--keep` puts figures into benchmarks/results/ in place of older ones of the same names.
 """
@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -35,7 +35,7 @@ from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.student import bases
 from reasoningrec.student.encode import TokenRow, TrainingRow, encode_row, row_text
 from reasoningrec.student.steps import losses, optimizer, plan_epoch, schedule
-from reasoningrec.student.train import TrainingRun, train
+from reasoningrec.student.train import LOG, TrainingRun, train
 
 sys.path.insert(0, str(Path(__file__).parent))
 from keeping import keep
@@ -70,15 +70,26 @@ class Data:
         )
 
 
-def ours(data: Data, seed: int, folder: Path, threads: int) -> tuple[float, float]:
-    """(rows per second, loss on the held rows) of the package's training, tokens and storing included."""
+class Trained(NamedTuple):
+    """What a training came to."""
+
+    rate: float
+    """Rows per second."""
+    loss: float
+    """On the held rows, in nats."""
+    steps: int
+
+
+def ours(data: Data, seed: int, folder: Path, threads: int) -> Trained:
+    """The package's training, tokens and storing included."""
     tokens = [encode_row(row, started(data, seed)[1], CONFIG.max_tokens) for row in data.rows]
-    mean = statistics.fmean(len(row.prompt) + len(row.completion) - 1 for row in tokens)
-    config = CONFIG.model_copy(update={"batch_tokens": round(BATCH * mean)})
+    longest = max(len(row.prompt) + len(row.completion) - 1 for row in tokens)
+    config = CONFIG.model_copy(update={"batch_tokens": BATCH * longest})
     begun = time.perf_counter()
     found = train(data.rows, data.held, config, TrainingRun(folder, seed, threads)).student
     seconds = time.perf_counter() - begun
-    return EPOCHS * len(data.rows) / seconds, held_loss(found.model, found.tokenizer, data)
+    steps = read_rows(folder / LOG)[-1]["steps"]
+    return Trained(EPOCHS * len(data.rows) / seconds, held_loss(found.model, found.tokenizer, data), steps)
 
 
 def started(data: Data, seed: int) -> tuple[Any, Any]:
@@ -86,8 +97,8 @@ def started(data: Data, seed: int) -> tuple[Any, Any]:
     return bases.build(CONFIG, [row_text(row) for row in data.rows], seed)
 
 
-def published(data: Data, seed: int, threads: int) -> tuple[float, float]:
-    """(rows per second, loss on the held rows) of the published recipe."""
+def published(data: Data, seed: int, threads: int) -> Trained:
+    """The published recipe."""
     torch.set_num_threads(threads)
     model, tokenizer = started(data, seed)
     rows, held = ([encode_row(row, tokenizer, CONFIG.max_tokens) for row in part] for part in (data.rows, data.held))
@@ -107,7 +118,7 @@ def published(data: Data, seed: int, threads: int) -> tuple[float, float]:
         with torch.inference_mode():
             for start in range(0, len(held), BATCH):
                 padded_loss(model.eval(), held[start : start + BATCH])
-    return EPOCHS * len(rows) / (time.perf_counter() - begun), held_loss(model, tokenizer, data)
+    return Trained(EPOCHS * len(rows) / (time.perf_counter() - begun), held_loss(model, tokenizer, data), step)
 
 
 def padded_loss(model: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
@@ -135,14 +146,14 @@ def held_loss(model: Any, tokenizer: Any, data: Data) -> float:
 
 def speed(data: Data, seeds: int, threads: int) -> list[dict[str, object]]:
     """The row of the two recipes. Exits where they do not end at the same loss, within the noise of the seeds."""
-    found: dict[str, list[tuple[float, float]]] = {"ours": [], "published": []}
+    found: dict[str, list[Trained]] = {"ours": [], "published": []}
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as place:
             found["ours"].append(ours(data, seed, Path(place), threads))
         found["published"].append(published(data, seed, threads))
         print({name: values[-1] for name, values in found.items()}, flush=True)
-    rates = {name: statistics.median(rate for rate, _ in values) for name, values in found.items()}
-    ends = {name: [loss for _, loss in values] for name, values in found.items()}
+    rates = {name: statistics.median(one.rate for one in values) for name, values in found.items()}
+    ends = {name: [one.loss for one in values] for name, values in found.items()}
     means = {name: statistics.fmean(values) for name, values in ends.items()}
     noise = max(statistics.stdev(values) for values in ends.values())
     if means["ours"] - means["published"] > 2 * noise:
@@ -153,6 +164,7 @@ def speed(data: Data, seeds: int, threads: int) -> list[dict[str, object]]:
             "baseline": f"published: padded to {LENGTH}, batch {BATCH}, logits everywhere",
             "baseline_value": round(rates["published"], 3), "ratio": round(rates["ours"] / rates["published"], 2),
             "rows": len(data.rows), "epochs": EPOCHS, "seeds": seeds, "threads": threads,
+            "steps": found["ours"][0].steps, "baseline_steps": found["published"][0].steps,
             "loss": round(means["ours"], 4), "baseline_loss": round(means["published"], 4),
             "loss_spread": round(statistics.stdev(ends["ours"]), 4),
             "baseline_loss_spread": round(statistics.stdev(ends["published"]), 4),
