@@ -11,11 +11,9 @@ from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.pipeline.teach import material
 from reasoningrec.records import Case, Explanation
 from reasoningrec.rows import Row, from_row, to_row
-from reasoningrec.student.bases import Student
-from reasoningrec.student.deliberate import deliberate
-from reasoningrec.student.score import score
+from reasoningrec.student.local import Local
 from reasoningrec.student.served import Served
-from reasoningrec.student.write import Draft, WriteLimits, write
+from reasoningrec.student.write import Draft, WriteLimits
 from reasoningrec.teacher import reason, verify
 
 
@@ -28,7 +26,7 @@ class Answer:
     draft: Explanation | None = None
     """Its reasons, where they came before the decision and are of the form."""
     note: str = ""
-    """What is to be known of `p` where a server gave it (see `served.Scored`)."""
+    """What is to be known of `p` where a server gave it (see `local.Scored`)."""
 
     def row(self) -> Row:
         """As JSON values."""
@@ -42,19 +40,8 @@ class Answer:
         return cls(row["p"], draft, row.get("note", ""))
 
 
-def answer(student: Student | Served, cases: Sequence[Case], config: Config) -> list[Answer]:
+def answer(student: Local | Served, cases: Sequence[Case], config: Config) -> list[Answer]:
     """What the student answers, in the order of `cases`: P(Yes) and, where it reasons first, why."""
-    if isinstance(student, Served):
-        return _answer_served(student, cases, config)
-    if config.predict.mode != "reason-first":
-        return [Answer(p) for p in score(student, cases, config.predict.batch_tokens)]
-    return [
-        Answer(p, _explanation(draft) if draft.why else None)
-        for p, draft in deliberate(student, cases, _limits(config))
-    ]
-
-
-def _answer_served(student: Served, cases: Sequence[Case], config: Config) -> list[Answer]:
     if config.predict.mode != "reason-first":
         return [Answer(p, note=note) for p, note in student.score(cases)]
     return [
@@ -64,7 +51,7 @@ def _answer_served(student: Served, cases: Sequence[Case], config: Config) -> li
 
 
 def explain(
-    student: Student | Served,
+    student: Local | Served,
     cases: Sequence[Case],
     decisions: Sequence[bool],
     config: Config,
@@ -76,7 +63,7 @@ def explain(
     and not the truth, writes one by rule instead. So it does for a student that only decides.
 
     Args:
-        student: an opened student, or one that a server answers for.
+        student: on this machine, or one that a server answers for.
         cases: what may be shown.
         decisions: whether each item will be liked, as decided.
         config: of the run.
@@ -94,12 +81,8 @@ def explain(
     if config.predict.mode == "predict-first":
         for attempt in range(config.predict.tries if config.predict.temperature else 1):
             left = [place for place in range(len(cases)) if place not in found]
-            limits = _limits(config, attempt)
             some, said_so = [cases[n] for n in left], [decisions[n] for n in left]
-            if isinstance(student, Served):
-                drafts = student.write(some, said_so, limits, attempt)
-            else:
-                drafts = write(student, some, said_so, limits, attempt)
+            drafts = student.write(some, said_so, _limits(config, attempt), attempt)
             for place, draft in zip(left, drafts, strict=True):
                 keep(place, _explanation(draft))
     return [found.get(n) or by_rule(case, decisions[n], config) for n, case in enumerate(cases)]

@@ -20,6 +20,7 @@ from reasoningrec.records import Case
 from reasoningrec.rows import write_records
 from reasoningrec.runs import Run
 from reasoningrec.student.bases import Student
+from reasoningrec.student.local import Local
 from reasoningrec.student.score import place_of, use_threads
 
 WARM: Final = 2
@@ -59,9 +60,10 @@ def latency(run: Run, queries: int, tell: Tell) -> list[Latency]:
 
 
 def _timed(student: Student, cases: Sequence[Case], config: Config) -> Latency:
-    alone = [_seconds(student, [case], config)[0] for case in cases]
+    asked = Local(student, config.predict.batch_tokens)
+    alone = [_seconds(asked, [case], config)[0] for case in cases]
     rest = cases[WARM:] or cases
-    together, by_student = _seconds(student, rest, config)
+    together, by_student = _seconds(asked, rest, config)
     times = alone[WARM:] or alone
     return Latency(
         mode=config.predict.mode,
@@ -74,7 +76,7 @@ def _timed(student: Student, cases: Sequence[Case], config: Config) -> Latency:
     )
 
 
-def _seconds(student: Student, cases: Sequence[Case], config: Config) -> tuple[float, int]:
+def _seconds(student: Local, cases: Sequence[Case], config: Config) -> tuple[float, int]:
     """(seconds until all are answered, texts that the student wrote)."""
     begun = time.perf_counter()
     said = answer(student, cases, config)

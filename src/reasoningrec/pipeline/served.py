@@ -17,16 +17,17 @@ from reasoningrec.pipeline.writers import opened_student
 from reasoningrec.rows import Json, Row
 from reasoningrec.student import bases
 from reasoningrec.student.bases import Student
+from reasoningrec.student.local import Local
 from reasoningrec.student.served import Served, sample
 
 SETTINGS: Final = {"temperature", "top_p", "max_new_tokens", "answer_form"}
 """Of a model's settings, those that mean nothing for a student."""
 
 
-def student_of(folder: Path, config: Config) -> Student | Served:
+def student_of(folder: Path, config: Config) -> Local | Served:
     """The student of the run in `folder`, or the server that answers for it. Raises as `bases.load` does."""
     if not config.student.endpoint:
-        return Student.open(folder / "train", config.train.base)
+        return Local(Student.open(folder / "train", config.train.base), config.predict.batch_tokens)
     return served_student(folder, config)
 
 
@@ -50,7 +51,7 @@ def counts_of(answers: Iterable[Row]) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def note_spending(desk: Desk, student: Student | Served) -> None:
+def note_spending(desk: Desk, student: Local | Served) -> None:
     """What this sitting asked of a server, beside the stage's times."""
     if isinstance(student, Served):
         spent = student.spent

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from reasoningrec.errors import StudentError, TeacherError
 from reasoningrec.llm import likelihoods
@@ -21,21 +21,13 @@ from reasoningrec.student.bases import Student
 from reasoningrec.student.deliberate import Reasons, asked_after, drafts_of
 from reasoningrec.student.encode import decision_ids, encode_prompt
 from reasoningrec.student.form import CUE, DECISIONS, WHY
+from reasoningrec.student.local import Scored
 from reasoningrec.student.speech import SAMPLE, Speech
 from reasoningrec.student.write import Draft, WriteLimits, draft_of, opened_texts
 
 Connect = Callable[[], AbstractContextManager[Client]]
 REFUSED: Final = ("HTTP 400", "HTTP 413", "HTTP 422")
 AGAIN: Final = "When the server is well, the same command goes on from here."
-
-
-class Scored(NamedTuple):
-    """What a server said to one query."""
-
-    p: float | None
-    """P(Yes); None where it gave no number."""
-    note: str = ""
-    """"bounded": one decision was not among the tokens it named; "unanswered": no answer came."""
 
 
 @dataclass(eq=False)
