@@ -1,10 +1,12 @@
 """Measure decisions and explanations on real data: run each example under each protocol, keep the figures.
 
-    python benchmarks/decisions.py [--only NAME[:PROTOCOL] ...] [--seeds N ...] [--runs FOLDER] [--keep-going]
+    python benchmarks/decisions.py [--only NAME[:PROTOCOL] ...] [--variants NAME ...] [--seeds N ...] [--runs FOLDER]
+                                   [--keep-going]
 
 Needs the `student` extra, and REASONINGREC_DATA for all but demo; examples whose data are not there are passed over and
 named. Runs are resumed where they stand, so the command can be stopped at any time and given again, or be given parts
-of the plan. Their figures replace those of the same dataset, protocol and seed in benchmarks/results/decisions.jsonl
+of the plan. A variant is the same run with a part taken out, or TALLRec's recipe; of it, the rows of its student and of
+its fused decision are kept. Figures replace those of the same run before, in benchmarks/results/decisions.jsonl
 and explanations.jsonl (explanations: of seed 0), each look at a test set is copied to looks.jsonl, and the tables in
 README.md and benchmarks/results/bench.md are made anew. The page runs/bench.html puts all runs of the plan that are
 evaluated side by side.
@@ -19,13 +21,15 @@ import os
 import platform
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reasoningrec.config import read
 from reasoningrec.data.load import fingerprint
 from reasoningrec.errors import InputError
-from reasoningrec.evaluation.evaluate import Evaluation
+from reasoningrec.evaluation.evaluate import FUSED, STUDENT, Evaluation
 from reasoningrec.evaluation.results import Provenance, Row, decision_rows, explanation_rows
 from reasoningrec.pipeline.looks import looks
 from reasoningrec.rows import from_row, line_of, read_json, write_jsonl
@@ -46,6 +50,19 @@ PLAN = (
 EXAMPLES = {("beauty", "paper"): "beauty-paper", ("fashion", "paper"): "fashion-paper"}
 """Where the example has another name than the dataset: the authors' own descriptions and prompts."""
 SEEDS = (0, 1, 2)
+TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {"baselines": {"methods": ["als", "mf", "sasrec", "caser", "gru4rec", "din"]}},
+    "no-description": {"without": ["descriptions"]},
+    "no-profile": {"without": ["profiles"]},
+    "no-evidence": {"without": ["evidence"]},
+    "no-rationale": {"without": ["rationales"]},
+    "tallrec": {
+        "without": TEXTS, "train": {"shots": 256, "order": "decision-only"}, "predict": {"mode": "predict-only"}
+    },
+}  # fmt: skip
+"""What each changes of an example: nothing but the baselines beside it, an ablation, or TALLRec's recipe (titles, Yes
+or No, few shots)."""
 
 
 @dataclass(frozen=True)
@@ -55,36 +72,64 @@ class Task:
     dataset: str
     protocol: str
     seed: int
+    variant: str = ""
 
     @property
-    def config(self) -> Path:
+    def example(self) -> Path:
         """The example that is run."""
         return ROOT / "examples" / f"{EXAMPLES.get((self.dataset, self.protocol), self.dataset)}.toml"
 
     def folder(self, runs: Path) -> Path:
         """Where the run stands."""
-        return runs / (f"{self.dataset}-{self.protocol}" + (f"-seed{self.seed}" if self.seed else ""))
+        parts = [self.dataset, self.protocol, *filter(None, [self.variant]), *([f"seed{self.seed}"] * bool(self.seed))]
+        return runs / "-".join(parts)
+
+    def config(self, runs: Path) -> Path:
+        """A copy of the example with the changes of the variant, among the runs."""
+        runs.mkdir(parents=True, exist_ok=True)
+        path = runs / f"{self.folder(runs).name}.toml"
+        path.write_text(toml(merged(tomllib.loads(self.example.read_text("utf-8")), VARIANTS[self.variant])), "utf-8")
+        return path
 
     def missing(self) -> str:
         """Why it cannot be run here; "" where it can."""
         try:
-            fingerprint(read(self.config).data)
+            fingerprint(read(self.example).data)
         except InputError as error:
             return str(error).splitlines()[0]
         return ""
 
 
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """`first` with what `second` says instead, section by section."""
+    both = first | second
+    return both | {name: first[name] | second[name] for name in first.keys() & second if isinstance(first[name], dict)}
+
+
+def toml(config: dict[str, Any]) -> str:
+    """A configuration whose sections hold plain values, as TOML."""
+    plain = [f"{key} = {json.dumps(value)}" for key, value in config.items() if not isinstance(value, dict)]
+    sections = [(name, values) for name, values in config.items() if isinstance(values, dict)]
+    for name, values in sections:
+        plain += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    return "\n".join(plain) + "\n"
+
+
 def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     """Run one example to its report and return its rows. Raises CalledProcessError where the run fails."""
     folder = task.folder(runs)
-    command = [sys.executable, "-m", "reasoningrec", "run", "--run", folder, task.config]
+    command = [sys.executable, "-m", "reasoningrec", "run", "--run", folder, task.config(runs)]
     command += ["--protocol", task.protocol, "--seed", task.seed]
     subprocess.run([str(part) for part in command], check=True)
     found = from_row(Evaluation, read_json(folder / "evaluate.json"))
     provenance = Provenance(commit(), datetime.datetime.now(datetime.UTC).date().isoformat(), machine())
     shots = Run.read(folder).require("train").counts["rows"]
     keep_looks(folder)
-    return decision_rows(found, provenance, int(shots)), [] if task.seed else explanation_rows(found, provenance)
+    rows = decision_rows(found, provenance, int(shots))
+    if task.variant:
+        names = {FUSED: task.variant, STUDENT: f"{task.variant}-student"}
+        return [{**row, "method": names[row["method"]]} for row in rows if row["method"] in names], []
+    return rows, [] if task.seed else explanation_rows(found, provenance)
 
 
 def keep_looks(folder: Path) -> None:
@@ -116,7 +161,7 @@ def machine() -> str:
 
 
 def replace_rows(path: Path, fresh: list[Row]) -> None:
-    """Put `fresh` in the place of rows of the same datasets, protocols and seeds."""
+    """Put `fresh` in the place of rows of the same datasets, protocols, seeds and variants."""
     keys = {_key(row) for row in fresh}
     kept = [row for row in read_rows(path) if _key(row) not in keys]
     order = {pair: place for place, pair in enumerate(PLAN)}
@@ -127,8 +172,9 @@ def replace_rows(path: Path, fresh: list[Row]) -> None:
     write_jsonl(path, sorted([*kept, *fresh], key=place))
 
 
-def _key(row: Row) -> tuple[object, object, object]:
-    return row["dataset"], row["protocol"], row["seed"]
+def _key(row: Row) -> tuple[object, ...]:
+    variant = str(row.get("method", "")).removesuffix(f"-{STUDENT}")
+    return row["dataset"], row["protocol"], row["seed"], variant if variant in VARIANTS else ""
 
 
 def side_by_side(tasks: list[Task], runs: Path) -> None:
@@ -145,6 +191,8 @@ def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description="Measure decisions and explanations on real data.")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME[:PROTOCOL]")
+    parser.add_argument("--variants", nargs="*", default=[""], choices=list(VARIANTS), metavar="NAME",
+                        help=f"{', '.join(filter(None, VARIANTS))}; '' = the whole, with all baselines")  # fmt: skip
     parser.add_argument("--seeds", nargs="*", type=int, default=[0], metavar="N", help="0 1 2 for the whole bench")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--keep-going", action="store_true", help="go on with the rest where a run fails")
@@ -152,15 +200,17 @@ def main() -> None:
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
     if not plan:
         parser.error(f"nothing matches; known: {json.dumps([':'.join(pair) for pair in PLAN])}")
-    tasks = [Task(*pair, seed) for seed in asked.seeds for pair in plan]
+    tasks = [Task(*pair, seed, variant) for variant in asked.variants for seed in asked.seeds for pair in plan]
     failed = [task for task in tasks if not _do(task, asked.runs, asked.keep_going)]
     side_by_side([Task(*pair, seed) for pair in PLAN for seed in SEEDS], asked.runs)
     if failed:
-        sys.exit(f"not measured: {', '.join(f'{task.dataset}:{task.protocol} seed {task.seed}' for task in failed)}")
+        sys.exit(
+            f"not measured: {', '.join(f'{t.dataset}:{t.protocol} seed {t.seed} {t.variant}'.rstrip() for t in failed)}"
+        )
 
 
 def _do(task: Task, runs: Path, keep_going: bool) -> bool:
-    print(f"== {task.dataset}, {task.protocol}, seed {task.seed}", flush=True)
+    print(f"== {task.dataset}, {task.protocol}, seed {task.seed} {task.variant}".rstrip(), flush=True)
     if why := task.missing():
         print(f"not here: {why}")
         return True

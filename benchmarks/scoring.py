@@ -46,6 +46,7 @@ FIRST, SPEAKING = 8, 16
 STEPS = 150
 BATCH_TOKENS = 16384
 """The default of [predict]."""
+FULL = (BATCH_TOKENS - PREFIX) // SUFFIX
 PUBLISHED_LENGTH, PUBLISHED_TEXT = 2100, 256
 """The published recipe: tokens every prompt is padded to, and tokens generated for each."""
 MOST_APART = 1e-4
@@ -243,22 +244,20 @@ def exactly(model: Any, prompts: Sequence[Prompt], dtype: torch.dtype) -> list[f
     return plain(copy.deepcopy(model).float(), Plain(4, "sdpa", padded=False))(prompts)
 
 
-def peak(dtype: torch.dtype, candidates: int, way: Plain | None) -> float:
-    """Megabytes by which a fresh process grows at most while it scores a group; `way` None is the shared prefix.
+def peak(dtype: torch.dtype, candidates: int) -> float:
+    """Megabytes by which a fresh process grows at most while it scores a group behind its prefix.
 
     The median of five processes: what the allocator keeps differs from one to the next.
     """
-    words = ["shared"] if way is None else [str(way.batch), way.kernel, *(["padded"] if way.padded else [])]
-    command = [sys.executable, __file__, "--memory", NAMES[dtype], str(candidates), *words]
+    command = [sys.executable, __file__, "--peak", NAMES[dtype], str(candidates)]
     runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(5)]
     return statistics.median(float(run.stdout) for run in runs)
 
 
-def grow(name: str, candidates: int, way: Sequence[str]) -> float:
+def grow(name: str, candidates: int) -> float:
     """What `peak` measures, in the fresh process. Weights are at random: memory does not depend on them."""
     model = untrained().to(next(dtype for dtype in NAMES if NAMES[dtype] == name)).eval()
-    run = shared(model) if way[0] == "shared" else plain(model, Plain(int(way[0]), way[1], "padded" in way))
-    prompts = group(candidates, candidates)
+    run, prompts = shared(model), group(candidates, candidates)
     run([prompt[-60:] for prompt in prompts[:4]])
     before = resident("VmRSS")
     run(prompts)
@@ -282,7 +281,7 @@ def row(name: str, values: tuple[float, float], unit: str, baseline: str, **size
 
 
 def measure_group(model: Any, dtype: torch.dtype, candidates: int, rounds: int) -> list[dict[str, object]]:
-    """One user: speed and peak memory behind the prefix and in the best plain batches."""
+    """One user: speed behind the prefix and in the best plain batches."""
     prompts = group(candidates, candidates)
     way = best_plain(model, prompts[:64], False, (1, 4, 16, 64))
     ways = {"shared": shared(model), "plain": plain(model, way)}
@@ -291,12 +290,19 @@ def measure_group(model: Any, dtype: torch.dtype, candidates: int, rounds: int) 
     seconds = take_turns(ways, prompts, rounds)
     name, of = f"scoring-{NAMES[dtype]}-{candidates}", f"plain: {way}"
     speeds = (candidates / seconds["shared"], candidates / seconds["plain"])
-    found = [row(name, speeds, "decisions/s", of, **sizes)]
-    if candidates > 64:
-        peaks = (peak(dtype, candidates, None), peak(dtype, 64, None))
-        sizes["plain_mb"] = round(peak(dtype, 64, way), 1)
-        found.append(row(f"{name}-memory", peaks, "MB", "shared, 64 candidates", **sizes))
-    return found
+    return [row(name, speeds, "decisions/s", of, **sizes)]
+
+
+def measure_memory(dtype: torch.dtype) -> list[dict[str, object]]:
+    """One user: peak memory for more candidates than `BATCH_TOKENS` holds at once, and for as many as it holds."""
+    peaks = {count: peak(dtype, count) for count in (64, FULL, 1000, 4000)}
+    sizes = {**MODEL, "prefix_tokens": PREFIX, "suffix_tokens": SUFFIX, "batch_tokens": BATCH_TOKENS}
+    sizes |= {f"mb_{count}": round(found, 1) for count, found in peaks.items()}
+    of = f"{FULL} candidates, as many as are scored at once"
+    return [
+        row(f"scoring-{NAMES[dtype]}-{count}-memory", (peaks[count], peaks[FULL]), "MB", of, **sizes)
+        for count in (1000, 4000)
+    ]
 
 
 def measure_users(model: Any, dtype: torch.dtype, users: int, rounds: int) -> list[dict[str, object]]:
@@ -332,16 +338,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of every way")
     parser.add_argument("--quick", action="store_true", help="64 candidates only")
     parser.add_argument("--keep", action="store_true", help="into benchmarks/results/speed.jsonl")
-    parser.add_argument("--memory", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="*", default=["speed", "memory"], choices=["speed", "memory"])
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.memory:
-        print(grow(asked.memory[0], int(asked.memory[1]), asked.memory[2:]))
+    if asked.peak:
+        print(grow(asked.peak[0], int(asked.peak[1])))
         return
     load = round(os.getloadavg()[0], 2)
     torch.set_num_threads(asked.threads)
-    model, found = trained(), []
+    model, found = trained() if "speed" in asked.only else untrained(), []
     for dtype in (torch.float32, torch.bfloat16):
-        for part in measured(model.to(dtype), dtype, asked.rounds, asked.quick):
+        for part in measured(model.to(dtype), dtype, asked):
             show(part)
             found += part
     print(f"load before: {load} on {os.cpu_count()} cores; {asked.threads} threads")
@@ -349,13 +356,16 @@ def main() -> None:
         keep(RESULTS / "speed.jsonl", found, threads=asked.threads, load=load)
 
 
-def measured(model: Any, dtype: torch.dtype, rounds: int, quick: bool) -> Iterator[list[dict[str, object]]]:
+def measured(model: Any, dtype: torch.dtype, asked: argparse.Namespace) -> Iterator[list[dict[str, object]]]:
     """The rows of one type of number, as they come."""
-    yield measure_group(model, dtype, 64, rounds)
-    if not quick:
-        few = max(1, rounds // 2)
-        yield measure_group(model, dtype, 1000, few)
-        yield measure_users(model, dtype, 4, few)
+    if "speed" in asked.only:
+        few = max(1, asked.rounds // 2)
+        yield measure_group(model, dtype, 64, asked.rounds)
+        if not asked.quick:
+            yield measure_group(model, dtype, 1000, few)
+            yield measure_users(model, dtype, 4, few)
+    if "memory" in asked.only and not asked.quick:
+        yield measure_memory(dtype)
 
 
 def show(rows: Sequence[dict[str, object]]) -> None:
@@ -363,8 +373,12 @@ def show(rows: Sequence[dict[str, object]]) -> None:
     for part in rows:
         print(
             f"{part['name']:<32}{part['value']:>10} {part['unit']:<12}{part['ratio']:>8} x "
-            f"{part['baseline_value']:>9} ({part['baseline']}; "
-            f"apart {part['most_apart']}, otherwise {part.get('decided_otherwise', 0)})",
+            f"{part['baseline_value']:>9} ({part['baseline']}"
+            + (
+                f"; apart {part['most_apart']}, otherwise {part.get('decided_otherwise', 0)})"
+                if "most_apart" in part
+                else ")"
+            ),
             flush=True,
         )
 

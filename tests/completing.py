@@ -1,4 +1,4 @@
-"""A server of completions that a student of transformers answers for, and the ways in which it can be no good."""
+"""A server of completions and chats that a model of transformers answers for, and how it can be no good."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -40,12 +40,29 @@ class Completing:
     def answer(self, body: Body) -> tuple[int, Any]:
         with self.lock:
             self.asked.append(body)
-            if isinstance(body["prompt"], list) and not self.takes_tokens:
+            if "messages" in body and body.get("top_logprobs", 0) <= self.most_top:
+                sent = self.hurt(body, self._chat(body))
+                return sent if isinstance(sent, tuple) else (200, sent)
+            if isinstance(body.get("prompt"), list) and not self.takes_tokens:
                 return 422, {"error": {"message": "prompt: must be a text"}}
-            if (body.get("logprobs") or 0) > self.most_top:
+            if max(int(body.get("logprobs") or 0), body.get("top_logprobs", 0)) > self.most_top:
                 return 400, {"error": {"message": f"at most {self.most_top} log-probabilities"}}
             sent = self.hurt(body, self._good(body))
         return sent if isinstance(sent, tuple) else (200, sent)
+
+    @torch.inference_mode()
+    def _chat(self, body: Body) -> dict[str, Any]:
+        tokens = self.tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=False)
+        logs_V = torch.log_softmax(self.model(input_ids=torch.tensor([tokens])).logits[0, -1].float(), -1)
+        choice: dict[str, Any] = {"message": {"content": self.tokenizer.decode([int(logs_V.argmax())])}}
+        if body.get("logprobs"):
+            choice["logprobs"] = self._by_place(logs_V, body["top_logprobs"])
+        return {"choices": [choice], "usage": {"prompt_tokens": len(tokens), "completion_tokens": 1}}
+
+    def _by_place(self, logs_V: torch.Tensor, top: int) -> dict[str, Any]:  # noqa: N803 - V vocabulary
+        best = [(int(token), float(logs_V[token])) for token in logs_V.topk(top).indices]
+        tops = [{"id": token, "token": self.tokenizer.decode([token]), "logprob": log} for token, log in best]
+        return {"content": [{**tops[0], "top_logprobs": tops}]}
 
     @torch.inference_mode()
     def _good(self, body: Body) -> dict[str, Any]:
@@ -76,18 +93,28 @@ class Completing:
         return {"object": "text_completion", "choices": [choice], "usage": usage}
 
     def _named(self, logs_V: torch.Tensor, top: int) -> dict[str, Any]:  # noqa: N803 - V vocabulary
-        best = [(int(token), float(logs_V[token])) for token in logs_V.topk(top).indices]
         if self.names == "both":
-            tops = [{"id": token, "token": self.tokenizer.decode([token]), "logprob": log} for token, log in best]
-            return {"content": [{**tops[0], "top_logprobs": tops}]}
+            return self._by_place(logs_V, top)
+        best = [(int(token), float(logs_V[token])) for token in logs_V.topk(top).indices]
         name = (
             (lambda token: f"token_id:{token}") if self.names == "numbers" else (lambda t: self.tokenizer.decode([t]))
         )
         return {"tokens": ["x"], "top_logprobs": [{name(token): log for token, log in reversed(best)}]}
 
 
+class Answering(Protocol):
+    """What a server does with requests of completions and chats."""
+
+    url: str
+
+    def answer(self, body: Body) -> tuple[int, Any]: ...
+
+
+S = TypeVar("S", bound=Answering)
+
+
 @contextlib.contextmanager
-def completing(server: Completing) -> Iterator[Completing]:
+def completing(server: S) -> Iterator[S]:
     """Start it on a free port; its `url` is set."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,7 +122,7 @@ def completing(server: Completing) -> Iterator[Completing]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            known = self.path == "/v1/completions"
+            known = self.path in ("/v1/completions", "/v1/chat/completions")
             status, sent = server.answer(body) if known else (404, {"error": {"message": "Not Found"}})
             content = (sent if isinstance(sent, str) else json.dumps(sent)).encode()
             self.send_response(status)

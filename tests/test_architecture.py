@@ -29,7 +29,7 @@ WITH_TORCH = {
     *(f"{PACKAGE}.student.{name}" for name in ("agree", "packed", "attend", "follow")),
     *(f"{PACKAGE}.student.{name}" for name in ("speak", "write", "deliberate", "export")),
     *(f"{PACKAGE}.baselines.{name}" for name in ("networks", "sequential")),  # stage predict alone asks for them
-    *(f"{PACKAGE}.llm.{name}" for name in ("local", "checkpoint", "drawing")),
+    *(f"{PACKAGE}.llm.{name}" for name in ("local", "local_choosing", "checkpoint", "drawing")),
 }
 WITH_TOKENIZERS = {f"{PACKAGE}.student.encode", f"{PACKAGE}.llm.tokens"}
 BRING_TORCH = ("student", "pipeline", "recommender", "cluster", "server")

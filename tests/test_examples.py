@@ -20,6 +20,7 @@ EXPECTED = {
     "ml-1m": ("release", 20, "movie", 2.0, "keep"),
     "fashion-paper": ("release", 4, "product", 3.0, "first"),
     "beauty-paper": ("release", 5, "product", 3.0, "first"),
+    "tallrec": ("movielens", 10, "movie", 3.0, "keep"),
     "demo": ("demo", 10, "product", 3.0, "keep"),
     "tables": ("tables", 10, "book", 3.0, "keep"),
 }
@@ -40,7 +41,7 @@ def test_it_says_how_the_dataset_is_read(name: str, tmp_path: Path, monkeypatch:
     found = config(name, tmp_path, monkeypatch)
     data = found.data
     assert (data.source, found.split.history, found.item_word, data.like_above, data.repeats) == EXPECTED[name]
-    assert found.name == ("shop" if name == "tables" else name.removesuffix("-paper"))
+    assert found.name == {"tables": "shop", "tallrec": "ml-100k"}.get(name, name.removesuffix("-paper"))
     assert found.protocol == ("paper" if name.endswith("-paper") else "honest")
     assert found.data.given_texts is name.endswith("-paper")
 

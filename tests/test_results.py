@@ -105,7 +105,7 @@ def test_every_run_of_the_plan_has_its_example() -> None:
     for dataset, protocol in decisions.PLAN:
         for seed in decisions.SEEDS:
             task = decisions.Task(dataset, protocol, seed)
-            assert task.config.exists()
+            assert task.example.exists()
             assert dataset in load("table").DATASETS
             folders.add(task.folder(Path("runs")))
     assert len(folders) == len(decisions.PLAN) * len(decisions.SEEDS)

@@ -164,7 +164,9 @@ class Recommender:
         history = reactions(line, int(line.start[user]), int(line.length[user]), self.config.split.history)
         name = line.users[user]
         queries = [Query(f"now/{name}/{line.items[c]}", name, line.items[c], self._now[1], history) for c in items]
-        return list(cases(queries, numbers, space.items, space.attributes, self._texts(queries, items)))
+        return list(
+            cases(queries, numbers, space.items, space.attributes, self._texts(queries, items), space.config.without)
+        )
 
     def _texts(self, queries: Sequence[Query], items: Ints) -> Texts:
         """The newest texts that were written and may be known now."""

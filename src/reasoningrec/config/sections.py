@@ -18,6 +18,7 @@ CountOrOff = Annotated[int, Field(ge=0)]
 Gate = Literal[
     "form", "length", "stance", "citations", "repeats", "support", "titles", "history", "numbers", "claims", "leak"
 ]
+Part = Literal["attributes", "descriptions", "profiles", "evidence", "rationales"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
@@ -285,10 +286,24 @@ class PredictConfig(Section):
 
 
 class BaselinesConfig(Section):
-    """Trained recommenders to be measured against; the plain statistics are always there."""
+    """Trained and prompted recommenders to be measured against; the plain statistics are always there."""
 
-    methods: tuple[Literal["als", "mf", "sasrec", "caser", "gru4rec", "din"], ...] = ()
-    """als needs the extra `baselines`."""
+    methods: tuple[
+        Literal[
+            "als",
+            "mf",
+            "sasrec",
+            "caser",
+            "gru4rec",
+            "din",
+            "zero-shot",
+            "zero-shot-description",
+            "zero-shot-profile",
+            "zero-shot-both",
+        ],
+        ...,
+    ] = ()
+    """als needs the extra `baselines`; those named zero-shot ask the [teacher], one token a query."""
     shots: CountOrOff = 0
     """Train windows to learn from, as many of each label; 0 = every row of the past that may be learned from."""
     refits: Annotated[int, Field(ge=1, le=64)] = 8
@@ -340,6 +355,9 @@ class Config(Section):
     seed: Seed = 0
     threads: CountOrOff = 0
     """CPU threads of the student; 0 = all cores."""
+    without: tuple[Part, ...] = ()
+    """Ablations, what texts are made without: "attributes" (brand, price, categories), "descriptions", "profiles",
+    "evidence" (facts on user and crowd; the fused decision keeps its numbers), "rationales" (labels alone teach)."""
     data: DataConfig
     split: SplitConfig = SplitConfig()
     evidence: EvidenceConfig = EvidenceConfig()

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
@@ -24,6 +24,8 @@ NO_SECRETS = ("prompt_cache_key",)
 """Names of fields that only look so."""
 OWN_FIELDS = ("endpoint", "messages", "model", "stream", "n", "response_format")
 """Fields of a request that are ours to set."""
+ZERO_SHOT: Final = "zero-shot"
+"""How the methods begin that ask a model which was taught nothing."""
 OF_PREDICT = ("temperature", "top_p", "max_new_tokens", "answer_form", "tokenizer", "batch_size")
 """Fields of a model that mean nothing for a served student: `[predict]` says how it writes."""
 OF_SCORING = ("prompt", "max_tokens", "temperature", "seed", "stop", "echo", "logprobs")
@@ -134,6 +136,9 @@ def _check_student(config: Config, path: Path) -> None:
     if nano and train.order == "reason-first":
         hint = "Name another base: nano's texts are planned from the decision."
         raise ConfigError(f'{path}: train.order: base = "nano" cannot learn to reason first', hint=hint)
+    if train.order == "reason-first" and "rationales" in config.without:
+        hint = 'Set train.order = "decision-only".'
+        raise ConfigError(f"{path}: without: a student that has no rationales cannot learn to reason first", hint=hint)
     if train.precision == "4bit" and (nano or not train.lora_rank):
         hint = 'Set train.lora_rank, or precision = "bfloat16".'
         raise ConfigError(f'{path}: train.precision: "4bit" is for the frozen weights under an adapter', hint=hint)
@@ -158,6 +163,9 @@ def _check_models(config: Config, path: Path) -> None:
     for name, settings in (("teacher", config.teacher), ("judge", config.judge), ("student", config.student)):
         for field, problem, hint in _problems(settings):
             raise ConfigError(f"{path}: {name}.{field}: {problem}", hint=hint)
+    if config.teacher.offline and (asking := [name for name in config.baselines.methods if name.startswith(ZERO_SHOT)]):
+        hint = "Name it in [teacher]."
+        raise ConfigError(f'{path}: baselines.methods: "{asking[0]}" asks a model, and there is none', hint=hint)
     if config.judge.offline and config.judge != ModelConfig():
         raise ConfigError(f"{path}: judge.model: is needed: the judge is a model", hint="Or leave [judge] out.")
     models = {settings.model for settings in (config.teacher, config.judge, config.student) if settings.endpoint}

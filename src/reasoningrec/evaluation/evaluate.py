@@ -31,7 +31,8 @@ FUSED = "reasoningrec"
 STUDENT = "student"
 ORDER = (
     FUSED, STUDENT, "no-student", "user-share", "item-share", "user-item-share", "last", "popularity", "logistic",
-    "boosting", "als", "mf", "sasrec", "caser", "gru4rec", "din",
+    "boosting", "als", "mf", "sasrec", "caser", "gru4rec", "din", "zero-shot", "zero-shot-description",
+    "zero-shot-profile", "zero-shot-both",
 )  # fmt: skip
 """Order of the methods in tables; others follow by name."""
 ABLATION = "no-"

@@ -40,7 +40,7 @@ WINDOW: Final = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Asked:
+class Asked:
     """A request on its way."""
 
     request: Request
@@ -122,9 +122,9 @@ class Local:
                 raise self.purse.exhausted()
             yield from self._answer(window)
 
-    def _reserve(self, first: Request, queue: Iterator[Request]) -> tuple[list[_Asked], Request | None]:
+    def _reserve(self, first: Request, queue: Iterator[Request]) -> tuple[list[Asked], Request | None]:
         """What the purse allows of the next window, and the first request that is not in it."""
-        window: list[_Asked] = []
+        window: list[Asked] = []
         request: Request | None = first
         while request is not None and len(window) < WINDOW * self.config.batch_size:
             prompt, ticket = self._prompt(request), None
@@ -132,11 +132,11 @@ class Local:
                 ticket = self.purse.reserve(Usage(1, len(prompt.tokens), self.config.max_new_tokens))
                 if ticket is None:
                     break
-            window.append(_Asked(request, prompt, ticket))
+            window.append(Asked(request, prompt, ticket))
             request = next(queue, None)
         return window, request
 
-    def _answer(self, window: Sequence[_Asked]) -> Iterator[tuple[Request, Answer]]:
+    def _answer(self, window: Sequence[Asked]) -> Iterator[tuple[Request, Answer]]:
         yield from ((asked.request, self._too_long(asked)) for asked in window if asked.ticket is None)
         waiting = [asked for asked in window if asked.ticket is not None]
         waiting.sort(key=lambda asked: -len(asked.prompt.tokens))
@@ -154,12 +154,12 @@ class Local:
         finally:
             self._settle(waiting, [Usage()] * len(waiting))
 
-    def _settle(self, batch: Sequence[_Asked], used: Sequence[Usage]) -> None:
+    def _settle(self, batch: Sequence[Asked], used: Sequence[Usage]) -> None:
         for asked, usage in zip(batch, used, strict=True):
             assert asked.ticket is not None
             self.purse.settle(asked.ticket, usage)
 
-    def _attempt(self, batch: Sequence[_Asked]) -> list[Answer] | None:
+    def _attempt(self, batch: Sequence[Asked]) -> list[Answer] | None:
         """The answers to a batch; None where memory does not suffice."""
         started = time.monotonic()
         rows = self._generate(batch)
@@ -169,7 +169,7 @@ class Local:
         seconds = (time.monotonic() - started) / len(batch)
         return [self._read(asked.prompt, row, seconds) for asked, row in zip(batch, rows, strict=True)]
 
-    def _generate(self, batch: Sequence[_Asked]) -> list[list[int]] | None:
+    def _generate(self, batch: Sequence[Asked]) -> list[list[int]] | None:
         """The new tokens of each row, with whatever follows their end; None where memory does not suffice."""
         model = self._loaded()
         tokens_BT, mask_BT = _left_padded([asked.prompt.tokens for asked in batch])
@@ -246,7 +246,7 @@ class Local:
     def _seed_of(self, request: Request) -> dict[str, Json]:
         return {} if "seed" in self.config.leave_out else {"seed": request.seed}
 
-    def _too_long(self, asked: _Asked) -> Answer:
+    def _too_long(self, asked: Asked) -> Answer:
         tokens, most = len(asked.prompt.tokens), self.config.max_new_tokens
         return Answer(
             "",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
-from reasoningrec.baselines import factors, sequential, statistics
+from reasoningrec.baselines import factors, prompted, sequential, statistics
 from reasoningrec.baselines.allowed import Allowed
-from reasoningrec.config import BaselinesConfig
+from reasoningrec.config import BaselinesConfig, Config
 from reasoningrec.data.timeline import Floats
 from reasoningrec.pipeline.stage import Desk
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.rows import Json
+from reasoningrec.pipeline.writers import opened_chooser, settings_of, wording
+from reasoningrec.records import Case
+from reasoningrec.rows import Json, Row
 from reasoningrec.runs import Journal
 
 FACTORS: Final = tuple(factors.METHODS)
@@ -24,7 +26,29 @@ def baseline_fields(space: Workspace) -> dict[str, Json]:
     config = space.config.baselines
     if config == BaselinesConfig():
         return {}
-    return {"baselines": config.model_dump(mode="json"), "baseline_threads": space.config.threads}
+    asked: dict[str, Json] = {}
+    if prompted_of(space.config):
+        asked = {"prompted": {**settings_of(space.config.teacher), "prompt": prompted.digest()}}
+    return {"baselines": config.model_dump(mode="json"), "baseline_threads": space.config.threads, **asked}
+
+
+def trained_of(config: BaselinesConfig) -> list[str]:
+    """The methods that are trained."""
+    return [method for method in dict.fromkeys(config.methods) if method not in prompted.METHODS]
+
+
+def prompted_of(config: Config) -> list[str]:
+    """The methods that ask the teacher."""
+    return [method for method in dict.fromkeys(config.baselines.methods) if method in prompted.METHODS]
+
+
+def ask_model(desk: Desk, method: str, cases: Sequence[Case]) -> list[Row]:
+    """P(Yes) of each case by one of the prompted methods. Raises TeacherError where the model cannot go on."""
+    config = desk.space.config
+    words = wording(config)
+    named = prompted.Words(words.item_word, words.items_word, words.user_word)
+    with opened_chooser(config, desk.folder) as client:
+        return [{"p": p} for p in prompted.ask(client, cases, method, named, config.seed)]
 
 
 def check_baselines(space: Workspace) -> None:
@@ -40,10 +64,10 @@ def answers_of_baselines(desk: Desk, journal: Journal, tell: Callable[[], None])
     """
     space, config = desk.space, desk.space.config
     plain = statistics.predict(*space.learning, config.seed, config.baselines.shots)
-    if not config.baselines.methods:
+    if not trained_of(config.baselines):
         return plain
     allowed = Allowed.of(space.timeline, space.windows, config.protocol, config.split.history)
-    for method in dict.fromkeys(config.baselines.methods):
+    for method in trained_of(config.baselines):
         if f"baseline/{method}" not in journal.done:
             answers = trained(method, allowed, config.baselines, config.seed)
             journal.extend([(f"baseline/{method}", {"p": answers.tolist()})])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -12,10 +13,10 @@ from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
 from reasoningrec.pipeline import served
-from reasoningrec.pipeline.baselines import answers_of_baselines, baseline_fields
+from reasoningrec.pipeline.baselines import answers_of_baselines, ask_model, baseline_fields, prompted_of, trained_of
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
-from reasoningrec.pipeline.workspace import Workspace, rationales_of
+from reasoningrec.pipeline.workspace import Workspace, rationales_of, without
 from reasoningrec.ranking import fuse
 from reasoningrec.records import Case, Prediction, Verdict
 from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
@@ -37,7 +38,7 @@ def train_fields(space: Workspace) -> dict[str, Json]:
     settings = {**bases.settings_of(config), **bases.identity(config)}
     del settings["checkpoint_seconds"]
     more = {"seed": space.config.seed, "threads": space.config.threads, "prompt": bases.prompt_digest(config)}
-    return {**settings, **more}
+    return {**settings, **more, **without(space.config)}
 
 
 def check_base(space: Workspace) -> None:
@@ -85,7 +86,7 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
         del settings["mode"]  # so that runs from before there were others stay done
     gates: list[Json] = list(verify.GATES.values())
     more = {"seed": space.config.seed, "max_reasons": space.config.reason.max_reasons, "gates": gates}
-    more |= {**baseline_fields(space), **served.fields(space.config)}
+    more |= {**baseline_fields(space), **served.fields(space.config), **without(space.config)}
     return {**settings, **more, "stack_penalty": fuse.STACK_PENALTY}
 
 
@@ -97,7 +98,9 @@ def predict(desk: Desk) -> Outcome:
     scored = space.ids("valid", "test")
     explained = space.ids("test")[: config.predict.explain or None]
     with Journal(desk.run.journal_path("predict")) as journal:
-        steps = _Steps(desk, journal, len(scored) + len(explained) + len(set(config.baselines.methods)))
+        asked = prompted_of(config)
+        whole = len(scored) * (1 + len(asked)) + len(explained) + len(trained_of(config.baselines))
+        steps = _Steps(desk, journal, whole)
         answers = steps.do("score", scored, lambda cases: [one.row() for one in answer(student, cases, config)])
         scores: dict[str, float | None] = {id: row["p"] for id, row in answers.items()}
         fused, decisions = _fuse(desk, scores)
@@ -111,6 +114,9 @@ def predict(desk: Desk) -> Outcome:
 
         texts = steps.do("write", explained, write)
         others = answers_of_baselines(desk, journal, steps.told)
+        for method in asked:
+            said = steps.do(f"baseline/{method}", scored, partial(ask_model, desk, method))
+            others[method] = student_answers(space.windows["id"].to_list(), {id: row["p"] for id, row in said.items()})
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
     _write_predictions(desk, scores, decisions, others)
     served.note_spending(desk, student)
@@ -187,6 +193,10 @@ def _write_predictions(
     for place, (id, user, item) in enumerate(space.windows.select("id", "user", "item").iter_rows()):
         if id in scores:
             answers = {FUSED: fused[FUSED][id], STUDENT: scores[id], NO_STUDENT: fused[NO_STUDENT][id]}
-            answers |= {method: float(found[place]) for method, found in others.items()}
+            answers |= {method: _number(found[place]) for method, found in others.items()}
             rows += [to_row(Prediction(id, user, item, method, p)) for method, p in answers.items()]
     write_jsonl(desk.folder / "predict" / "predictions.jsonl", rows)
+
+
+def _number(p: float) -> float | None:
+    return None if np.isnan(p) else float(p)

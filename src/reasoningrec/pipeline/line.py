@@ -115,6 +115,8 @@ def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
     """
     if "predict" in names and run.stages.get("predict", StageRecord()).status != "done":
         Key.of(config.student.key_env)
+        if baselines.prompted_of(config):
+            Key.of(config.teacher.key_env)
     left = [name for name in names if name in teach.PROMPTS and run.stages.get(name, StageRecord()).status != "done"]
     if left:
         wording(config).prompts.check()

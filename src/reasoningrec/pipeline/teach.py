@@ -15,7 +15,7 @@ from reasoningrec.llm.limits import cost_of
 from reasoningrec.pipeline.ask import Begun, counts_of, hold
 from reasoningrec.pipeline.given import digest, notes
 from reasoningrec.pipeline.stage import Desk, Outcome
-from reasoningrec.pipeline.workspace import Workspace, rationales_of
+from reasoningrec.pipeline.workspace import PARTS, Workspace, rationales_of, without
 from reasoningrec.pipeline.writers import judge_of, name_of, opened, settings_of, wording
 from reasoningrec.records import Case, Rationale, Verdict
 from reasoningrec.rows import Json, Row, read_jsonl, to_row, write_jsonl
@@ -39,7 +39,14 @@ def fields(section: str) -> Callable[[Workspace], dict[str, Json]]:
         config = space.config
         settings: dict[str, Json] = getattr(config, section).model_dump(mode="json")
         given = {"given": digest(config, section), "missing": config.texts.missing}
-        return {**settings, **_asked(config, section), **settings_of(config.teacher), **given, "seed": config.seed}
+        return {
+            **settings,
+            **_asked(config, section),
+            **settings_of(config.teacher),
+            **given,
+            **without(config),
+            "seed": config.seed,
+        }
 
     return of
 
@@ -124,7 +131,7 @@ WORK: Mapping[str, Callable[[Workspace], list[Begun]]] = {
 
 def stays_blank(config: Config, stage: str) -> bool:
     """Whether the texts of a stage that are not given are left out, rather than written."""
-    return bool(digest(config, stage)) and config.texts.missing == "leave"
+    return PARTS[stage] in config.without or (bool(digest(config, stage)) and config.texts.missing == "leave")
 
 
 def write_texts(desk: Desk) -> Outcome:
@@ -195,7 +202,7 @@ def verify_fields(space: Workspace) -> dict[str, Json]:
     gates: dict[str, Json] = {f"gate {gate}": verify.GATES[gate] for gate in gates_of(config)}
     chosen = judge_of(config)
     asked = {} if chosen is None else {**_asked(config, "verify"), **settings_of(chosen)}
-    return {**gates, **limits, **asked}
+    return {**gates, **limits, **asked, **without(config)}
 
 
 def verify_rationales(desk: Desk) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -22,9 +23,12 @@ from reasoningrec.errors import RunError
 from reasoningrec.pipeline import given
 from reasoningrec.ranking.fuse import Fused
 from reasoningrec.records import Case, Example, Item, Rationale, Role
-from reasoningrec.rows import from_row, read_json, read_jsonl
+from reasoningrec.rows import Json, from_row, read_json, read_jsonl
 from reasoningrec.runs import MANIFEST, Run
 from reasoningrec.teacher.conversation import EXTRAS
+
+PARTS: Final = {"describe": "descriptions", "profile": "profiles", "reason": "rationales"}
+"""Stage -> what it writes, as `without` names it."""
 
 
 class Workspace:
@@ -68,7 +72,7 @@ class Workspace:
     @cached_property
     def items(self) -> dict[str, Item]:
         """Items by id."""
-        return items_of(self.corpus)
+        return items_of(self.corpus, titles_only="attributes" in self.config.without)
 
     @cached_property
     def windows(self) -> pl.DataFrame:
@@ -126,11 +130,12 @@ class Workspace:
     @cached_property
     def given_texts(self) -> dict[str, given.Texts]:
         """Stage -> the texts that were given, as its rows."""
-        return {
+        found = {
             "describe": given.given_descriptions(self.config, self.corpus, self.shown_items),
             "profile": given.given_profiles(self.config, self.corpus, self.windows),
             "reason": given.given_rationales(self.config, self.windows),
         }
+        return {stage: {} if PARTS[stage] in self.config.without else texts for stage, texts in found.items()}
 
     @cached_property
     def texts(self) -> Texts:
@@ -155,6 +160,8 @@ class Workspace:
         return Texts(descriptions, profiles, of_target, of_user, of_item)
 
     def _texts(self, stage: str, keys: Mapping[str, tuple[str, int]], words: int) -> dict[str, str]:
+        if PARTS[stage] in self.config.without:
+            return {}
         path = self.folder / f"{stage}.jsonl"
         if path.exists() or not self._supposing:
             return texts_of(path)
@@ -187,7 +194,7 @@ class Workspace:
         keep = self.windows["id"].is_in(list(wanted)).to_numpy()
         at = np.flatnonzero(keep)
         queries = [self.examples[index].query for index in at]
-        return list(cases(queries, self.numbers[at], self.items, self.attributes, self.texts))
+        return list(cases(queries, self.numbers[at], self.items, self.attributes, self.texts, self.config.without))
 
     def ids(self, *roles: Role, main: bool = False) -> list[str]:
         """Query ids of these roles, sorted; `main`: the paper's windows only."""
@@ -198,6 +205,11 @@ class Workspace:
     def label_of(self) -> dict[str, bool]:
         """Label by query id."""
         return dict(zip(self.windows["id"], self.windows["label"], strict=True))
+
+
+def without(config: Config) -> dict[str, Json]:
+    """What the texts of a run are made without; nothing where that is nothing, so that runs from before stay done."""
+    return {"without": sorted(config.without)} if config.without else {}
 
 
 def config_of(run: Run) -> Config:

@@ -11,11 +11,13 @@ from pathlib import Path
 from reasoningrec.config import BudgetConfig, Config, ModelConfig
 from reasoningrec.llm import cache as caches
 from reasoningrec.llm.cache import Cache
+from reasoningrec.llm.choosing import ServedChooser
 from reasoningrec.llm.client import Client, Model
 from reasoningrec.llm.completions import Completions, Sample
 from reasoningrec.llm.endpoint import Endpoint
 from reasoningrec.llm.limits import Purse, cost_of_bought
 from reasoningrec.llm.local import Local
+from reasoningrec.llm.local_choosing import LocalChooser
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.llm.remember import Remembering
 from reasoningrec.llm.settings import answering
@@ -89,6 +91,19 @@ def opened_student(config: Config, folder: Path, sample: Sample) -> Iterator[Cli
         settings = config.student.model_copy(update={"max_new_tokens": config.predict.max_new_tokens})
         purse = _purse(config, settings, cache, folder)
         model = Completions(settings, purse, cache, sample, seed=config.seed)
+        yield Remembering(model, cache, buyer_of(folder))
+
+
+@contextlib.contextmanager
+def opened_chooser(config: Config, folder: Path) -> Iterator[Client]:
+    """The client that asks the teacher how likely Yes and No are, with the cache behind it. Raises as `opened` does."""
+    with Cache(caches.place(config.cache)) as cache:
+        purse = _purse(config, config.teacher, cache, folder)
+        model: Model = (
+            ServedChooser(config.teacher, purse, cache, seed=config.seed)
+            if config.teacher.endpoint
+            else LocalChooser(config.teacher, purse, seed=config.seed)
+        )
         yield Remembering(model, cache, buyer_of(folder))
 
 

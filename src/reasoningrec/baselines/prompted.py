@@ -1,0 +1,94 @@
+"""A language model that was taught nothing, asked whether the user will like the item: the paper's zero-shot rows.
+
+The prompt is the published one (arXiv 2410.23180) up to its question. We depart from the paper in the answer: P(Yes) is
+read from the likelihoods of the first token, where the authors take the word that is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from reasoningrec import prompts
+from reasoningrec.errors import TeacherError
+from reasoningrec.llm.choosing import chance
+from reasoningrec.llm.client import Client, Message, Reply, Request
+from reasoningrec.records import Case
+
+PROMPTS: Final = ("zero-shot", "paper/history")
+
+
+class Shown(NamedTuple):
+    """What a prompt shows besides titles and reactions."""
+
+    descriptions: bool
+    profile: bool
+
+
+METHODS: Final[Mapping[str, Shown]] = {
+    "zero-shot": Shown(descriptions=False, profile=False),
+    "zero-shot-description": Shown(descriptions=True, profile=False),
+    "zero-shot-profile": Shown(descriptions=False, profile=True),
+    "zero-shot-both": Shown(descriptions=True, profile=True),
+}
+
+
+class Words(NamedTuple):
+    """What things are called."""
+
+    item: str
+    items: str
+    user: str
+
+
+def digest() -> str:
+    """SHA-256 of the wording, in hex."""
+    return hashlib.sha256("".join(prompts.digest(name) for name in PROMPTS).encode()).hexdigest()
+
+
+def question(case: Case, shown: Shown, words: Words, seed: int) -> Request:
+    """What the model is asked."""
+    texts = case.item_texts if shown.descriptions else {}
+    text = prompts.render(
+        PROMPTS[0],
+        profile=case.profile if shown.profile else "",
+        history=case.query.history,
+        items=case.items,
+        item_texts={item: texts.get(item, "") for item in case.items},
+        target=case.target,
+        description=case.description if shown.descriptions else "",
+        item_word=words.item,
+        items_word=words.items,
+        user_word=words.user,
+    )
+    return Request(case.query.id, (Message("user", text.strip()),), (), seed=seed)
+
+
+def ask(client: Client, cases: Sequence[Case], method: str, words: Words, seed: int) -> list[float | None]:
+    """P(Yes) of each case, in the order of `cases`; None where no answer came, or one that says neither word.
+
+    Args:
+        client: over a model of `llm.choosing`.
+        cases: what may be shown.
+        method: one of `METHODS`.
+        words: of the domain.
+        seed: of the requests.
+
+    Raises:
+        TeacherError: the model cannot go on.
+    """
+    requests = [question(case, METHODS[method], words, seed) for case in cases]
+    found = {reply.request_id: _p(reply) for reply in client.answer(requests)}
+    return [found.get(request.id) for request in requests]
+
+
+def _p(reply: Reply) -> float | None:
+    if not reply.answered or reply.error:
+        return None
+    try:
+        return chance(reply.text).p
+    except (ValueError, TypeError):
+        raise TeacherError(
+            f"query {reply.request_id}: its answer in the cache is none", hint="`reasoningrec cache verify`."
+        ) from None

@@ -1,0 +1,103 @@
+"""Yes or No by how likely a chat's next token is, on any server that says so; `local_choosing` is for this machine.
+
+The messages are sent as they are: no form of an answer is asked for, and one token is written.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from reasoningrec.errors import TeacherError
+from reasoningrec.llm import likelihoods
+from reasoningrec.llm.client import Answer, Message, Request, Usage
+from reasoningrec.llm.completions import GIVERS, SILENT
+from reasoningrec.llm.endpoint import NOT_WELL, UNKNOWN, Endpoint
+from reasoningrec.llm.likelihoods import Chance, Likelihood, Word
+from reasoningrec.llm.received import SHOWN, Outcome, detail, parsed, usage_of
+from reasoningrec.llm.tokens import estimate
+from reasoningrec.rows import Json
+
+TOPS: Final = (20, 5)
+"""Log-probabilities to ask for: OpenAI and vLLM give 20, some servers 5."""
+WORDS: Final = (Word(-1, "No"), Word(-1, "Yes"))
+"""Looked for by their text: which numbers they have is the model's own matter."""
+
+
+def chance(text: str) -> Chance:
+    """P(Yes) from the text of an answer of this module's models. Raises ValueError or TypeError for another text."""
+    found = [Likelihood(name, None, log) for name, _, log in likelihoods.loads(text)]
+    return likelihoods.chance(found, WORDS)
+
+
+class ServedChooser(Endpoint):
+    """A server, asked for log-probabilities of chats. The text of an answer is `likelihoods.dumps` of them."""
+
+    _top: int | None = None
+    own: ClassVar = ("max_tokens", "temperature", "logprobs", "top_logprobs")
+
+    def payload(self, request: Request) -> dict[str, Json]:
+        """What the server is sent: the first token alone counts, so nothing is drawn."""
+        sampling: dict[str, Json] = {"temperature": 0.0, "max_tokens": 1, "seed": request.seed}
+        return {
+            "model": self.name,
+            "messages": turns(request),
+            **{name: value for name, value in sampling.items() if name not in self.config.leave_out},
+            **{name: value for name, value in self.config.extra.items() if name not in self.own},
+            "logprobs": True,
+            "top_logprobs": self.top(),
+        }
+
+    def learn(self) -> None:
+        """Find out how many log-probabilities the server gives."""
+        self.top()
+
+    def count_tokens(self, request: Request) -> tuple[int, bool]:
+        """Tokens of the prompt, and whether they were counted with the model's own tokenizer."""
+        return self._counter.count(message.text for message in request.messages), self._counter.exact
+
+    def read(self, request: Request, text: str, seconds: float, tokens: int) -> Outcome:
+        """Likelihoods from the body of a 200."""
+        whole = parsed(text)
+        try:
+            choice = whole["choices"][0]
+            written = str(choice["message"]["content"] or "")
+            found = likelihoods.read(choice.get("logprobs"))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            error = f"the answer is not one of a chat: {detail(text)}"
+            return Outcome(Answer(text[:SHOWN], error=error, received=False), again=True)
+        if not found:
+            return Outcome(Answer(written[:SHOWN], error=SILENT, received=False), fatal=GIVERS)
+        usage = usage_of(whole.get("usage"), Usage(1, tokens, estimate([written])))
+        return Outcome(Answer(likelihoods.dumps(found), "", "stop", usage, seconds))
+
+    def top(self) -> int:
+        """How many log-probabilities are asked for; found out once for a server and model."""
+        if self._top is None:
+            known = parsed(self._cache.recall(self._noted) or "")
+            self._top = known if known in TOPS else self._find_top()
+        return self._top
+
+    @property
+    def _noted(self) -> str:
+        return f"log-probabilities of {self.url} {self.name}"
+
+    def _find_top(self) -> int:
+        self._retries = min(1, self.config.retries)  # some say 500 to what they do not know, however often
+        try:
+            for top in TOPS:
+                self._top = top
+                ((_, answer),) = self.send([Request("probe", (Message("user", "Is water wet? Yes or No."),), ())])
+                if answer.received:
+                    self._cache.note(self._noted, str(top))
+                    return top
+                if not answer.error.startswith(UNKNOWN):
+                    break
+        finally:
+            self._top, self._retries = None, self.config.retries
+        hint = f"Log-probabilities of chats are needed: {GIVERS}" if answer.error.startswith(UNKNOWN) else NOT_WELL
+        raise TeacherError(f"{self.url}: {answer.error}", hint=hint)
+
+
+def turns(request: Request) -> list[dict[str, Json]]:
+    """The messages as they are sent."""
+    return [{"role": message.role, "content": message.text} for message in request.messages]
