@@ -4,8 +4,9 @@
 
 Both recipes train the same model from the same first weights on the same rows of the made shop, as often, with the same
 loss, optimiser and schedule, in steps of four rows or, without padding, of as many tokens as the four longest rows
-have: rows of this shop are nearly of one length, so both take as many steps, which are kept with the figures. Both ask the same held-out rows once per epoch. The published one pads every row to 2,100 tokens and computes logits at
-every place, as a plain Trainer does. `equal` trains once straight and then killed and resumed, in parts, and in two
+have: rows of this shop are nearly of one length, so both take as many steps, which are kept with the figures. Both ask
+the same held-out rows once per epoch. The published one pads every row to 2,100 tokens and computes logits at every
+place, as a plain Trainer does. `equal` trains once straight and then killed and resumed, in parts, and in two
 processes, and compares. `--keep` puts figures into benchmarks/results/ in place of older ones of the same names.
 """
 
