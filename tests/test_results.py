@@ -139,3 +139,13 @@ def test_the_page_on_the_audit_has_the_measured_figures(table: ModuleType) -> No
             sign = "+" if row["measure"].startswith("gain") else ""
             value, low, high = (f"{row[name]:{sign}.3f}".replace("-", "−") for name in ("value", "low", "high"))
             assert f"{value} [{low}, {high}]" in text
+
+
+def test_users_that_are_learned_from_are_drawn_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    users = load("users")
+    found = users.measure("demo", "honest", 2, tmp_path)
+    assert [row["users"] for row in found] == [50, 100, 200, 400]
+    assert [row["looks"] for row in found] == [2, 2, 2, 1]
+    assert found[0]["auc"] < found[-1]["auc"]
+    assert found[0]["spread"] > 0
+    assert "demo-honest-0.125" in capsys.readouterr().out
