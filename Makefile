@@ -22,7 +22,7 @@ help: ## list the targets
 demo: $(VENV)/.student ## run the whole line on a made shop and print five explained recommendations
 	$(BIN)/reasoningrec demo --run $(RUN)
 
-bench: $(VENV)/.student ## measure every method on every dataset (hours; goes on where it stopped; REASONINGREC_DATA=FOLDER)
+bench: $(VENV)/.bench ## measure every method on every dataset (hours; goes on where it stopped; REASONINGREC_DATA=FOLDER)
 	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/decisions.py --seeds 0 1 2 --keep-going
 	$(BIN)/python benchmarks/decisions.py --seeds 0 1 2 --keep-going --variants no-description no-profile no-evidence no-rationale tallrec
@@ -47,6 +47,7 @@ clean: ## remove environment, caches and built files; runs/ stays
 
 # A stamp per set of extras, renewed when what it is made from changes.
 EXTRAS_student := student
+EXTRAS_bench := student,baselines
 EXTRAS_test := student,baselines,test
 EXTRAS_dev := student,dev
 EXTRAS_docs := docs

@@ -3,13 +3,13 @@
     python benchmarks/decisions.py [--only NAME[:PROTOCOL] ...] [--variants NAME ...] [--seeds N ...] [--runs FOLDER]
                                    [--keep-going]
 
-Needs the `student` extra, and REASONINGREC_DATA for all but demo; examples whose data are not there are passed over and
-named. Runs are resumed where they stand, so the command can be stopped at any time and given again, or be given parts
-of the plan. A variant is the same run with a part taken out, or TALLRec's recipe; of it, the rows of its student and of
-its fused decision are kept. Figures replace those of the same run before, in benchmarks/results/decisions.jsonl
-and explanations.jsonl (explanations: of seed 0), each look at a test set is copied to looks.jsonl, and the tables in
-README.md and benchmarks/results/bench.md are made anew. The page runs/bench.html puts all runs of the plan that are
-evaluated side by side.
+Needs the extras `student` and `baselines`, and REASONINGREC_DATA for all but demo; examples whose data are not there
+are passed over and named. Runs are resumed where they stand, so the command can be stopped at any time and given
+again, or be given parts of the plan. A variant is the same run with a part taken out, or TALLRec's recipe; of it, the
+rows of its student and of its fused decision are kept. Figures replace those of the same run before, in
+benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each look at a test set is copied
+to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page runs/bench.html
+puts all runs of the plan that are evaluated side by side.
 """
 
 from __future__ import annotations
