@@ -140,7 +140,7 @@ def plain(model: Any, way: Plain) -> Scorer:
         found = [0.0] * len(prompts)
         for start in range(0, len(order), way.batch):
             batch = order[start : start + way.batch]
-            tokens_BT, mask_BT = left_padded([prompts[n] for n in batch])
+            tokens_BT, mask_BT = left_padded([prompts[n] for n in batch], model.device)
             mask = {"attention_mask": mask_BT} if way.padded else {}
             logits_B2 = model(tokens_BT, logits_to_keep=1, use_cache=False, **mask).logits[:, -1, [NO, YES]]
             for n, p in zip(batch, torch.softmax(logits_B2.double(), -1)[:, 1].tolist(), strict=True):
@@ -151,12 +151,12 @@ def plain(model: Any, way: Plain) -> Scorer:
     return run
 
 
-def left_padded(prompts: Sequence[Prompt], length: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def left_padded(prompts: Sequence[Prompt], device: Any, length: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """(tokens_BT, mask_BT), to the longest or to `length`."""
     length = length or max(map(len, prompts))
     tokens_BT = torch.tensor([[0] * (length - len(prompt)) + list(prompt) for prompt in prompts])
     mask_BT = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    return tokens_BT, mask_BT
+    return tokens_BT.to(device), mask_BT.to(device)
 
 
 def published(model: Any, batch: int, most: int) -> Scorer:
@@ -166,7 +166,7 @@ def published(model: Any, batch: int, most: int) -> Scorer:
     def run(prompts: Sequence[Prompt]) -> list[float]:
         found: list[float] = []
         for start in range(0, len(prompts), batch):
-            tokens_BT, mask_BT = left_padded(prompts[start : start + batch], PUBLISHED_LENGTH)
+            tokens_BT, mask_BT = left_padded(prompts[start : start + batch], model.device, PUBLISHED_LENGTH)
             written = model.generate(
                 input_ids=tokens_BT, attention_mask=mask_BT, max_new_tokens=most, do_sample=False,
                 return_dict_in_generate=True, output_scores=True,

@@ -83,7 +83,8 @@ class Trained(NamedTuple):
 
 def ours(data: Data, seed: int, folder: Path, threads: int) -> Trained:
     """The package's training, tokens and storing included."""
-    tokens = [encode_row(row, started(data, seed)[1], CONFIG.max_tokens) for row in data.rows]
+    tokenizer = started(data, seed)[1]
+    tokens = [encode_row(row, tokenizer, CONFIG.max_tokens) for row in data.rows]
     longest = max(len(row.prompt) + len(row.completion) - 1 for row in tokens)
     config = CONFIG.model_copy(update={"batch_tokens": BATCH * longest})
     begun = time.perf_counter()
@@ -246,7 +247,7 @@ def main() -> None:
     """Measure, show, and keep if asked to."""
     parser = argparse.ArgumentParser(description="Measure training against the published recipe.")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, choices=range(2, 11), metavar="N", help="2 to 10")
     parser.add_argument("--only", nargs="*", default=["speed", "equal"], choices=["speed", "equal"])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "students")
     parser.add_argument("--keep", action="store_true", help="into benchmarks/results/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -62,8 +63,30 @@ def test_what_is_measured_is_not_trained_again(cli: Cli, run: Path, monkeypatch:
     assert cells(run)[:2] == kept
     assert {cell["order"] for cell in cells(run)} == {"decision-only"}
     cli(*again[:-1])
-    assert trained == [8, 16, 16, 8, 16], "texts are another thing to learn: done anew, and the old ones dropped"
-    assert {cell["order"] for cell in cells(run)} == {"label-first"}
+    assert trained == [8, 16, 16, 8, 16], "texts are another thing to learn: done anew"
+    assert [cell["order"] for cell in cells(run)] == ["decision-only"] * 3 + ["label-first"] * 3
+    more = cli("student", "curve", "--run", run, "--shots", "16", "--shots", "100000", "--shots", "all", "--seeds", "1")
+    assert trained == [8, 16, 16, 8, 16, 0], "what is done stays, and all is all, whatever it is called"
+    assert len(cells(run)) == 7
+    assert [line.split()[0] for line in more.out.splitlines()[1:4]] == ["untrained", "16", "all"], "what was asked for"
+
+
+def test_students_of_other_settings_are_not_shown_and_go(cli: Cli, run: Path, tmp_path: Path) -> None:
+    curve = ("student", "curve", "--run", run, "--seeds", "1", "--queries", "20", "--shots")
+    assert cli(*curve, "8").code == 0
+    assert cli("student", "latency", "--run", run, "--queries", "2").code == 0
+    (tmp_path / "other.toml").write_text(SMALL.replace("epochs = 2", "epochs = 1"), "utf-8")
+    assert cli("run", "--run", run, tmp_path / "other.toml").code == 0
+    shown = (run / "report.md").read_text("utf-8")
+    assert "Learning curve" not in shown
+    assert "How long" not in shown
+    assert len(cells(run)) == 2, "what was measured is not lost by a look"
+    assert cli(*curve, "16").code == 0
+    assert [cell["shots"] for cell in cells(run)] == ["untrained", "16"]
+    (run / "curve.jsonl").write_text("{]", "utf-8")
+    damaged = cli("report", "--run", run)
+    assert damaged.code == 2
+    assert "Remove curve.jsonl" in damaged.err
 
 
 def test_a_curve_needs_a_run_and_numbers(cli: Cli, run: Path, tmp_path: Path) -> None:
@@ -91,8 +114,10 @@ def test_the_report_shows_what_was_measured(cli: Cli, run: Path) -> None:
     page, text = ((run / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
     for shown in (page, text):
         assert "Learning curve" in shown
-        assert "20 test queries" in shown
+        assert "Queries" in shown
         assert "predict-first" in shown
+    assert "| 8 | 8 | " in text
+    assert " | 20 | decisions and texts |" in text
     assert 'id="learning-title"' in page, "the picture"
     assert "done again" not in cli("report", "--run", run).err
 
@@ -125,7 +150,7 @@ def test_a_student_that_reasons_first_is_timed_so_and_its_curve_is_of_decisions(
 
 
 def cell(shots: str, seed: int, rows: int, auc: float | None) -> Cell:
-    return Cell(shots, seed, "label-first", rows, 1, 40, 0, auc, 0.6, 0.7, 1.0, f"{shots} {seed}")
+    return Cell(shots, seed, "label-first", rows, 1, 40, 0, auc, 0.6, 0.7, 1.0, 0, "this run")
 
 
 def test_mean_and_spread_are_over_seeds() -> None:
@@ -139,3 +164,9 @@ def test_mean_and_spread_are_over_seeds() -> None:
     assert found[1].auc == pytest.approx(0.6)
     assert found[1].spread == pytest.approx(0.02**0.5)
     assert (found[2].auc, found[2].spread) == (0.8, None), "one seed has no spread"
+
+
+def test_students_that_learned_or_were_asked_otherwise_are_not_averaged() -> None:
+    one = cell("16", 0, 16, 0.5)
+    others = [dataclasses.replace(one, order="decision-only", auc=0.9), dataclasses.replace(one, queries=20, auc=0.7)]
+    assert [(point.seeds, point.auc) for point in points([one, *others])] == [(1, 0.9), (1, 0.5), (1, 0.7)]

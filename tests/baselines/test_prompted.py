@@ -13,7 +13,7 @@ import pytest
 
 from completing import completing
 from making import demo_line
-from reasoningrec.baselines.prompted import METHODS, Words, ask, question
+from reasoningrec.baselines.prompted import METHODS, Said, Words, ask, question
 from reasoningrec.config import read
 from reasoningrec.errors import TeacherError
 from reasoningrec.evaluation.evaluate import Evaluation
@@ -79,8 +79,8 @@ def test_answers_are_in_order_and_those_that_did_not_come_or_say_neither_are_non
         "q3": Reply("q3", "", error="too long"),
     }
     first, *rest = ask(Told(replies), cases(4), "zero-shot", WORDS, 0)
-    assert first == pytest.approx(1 / (1 + 2.718281828**-2.9))
-    assert rest == [None, None, None]
+    assert first.p == pytest.approx(1 / (1 + 2.718281828**-2.9))
+    assert rest == [Said(None, "unanswered"), Said(None, "neither"), Said(None, "unanswered")]
     with pytest.raises(TeacherError, match="query q0"):
         ask(Told({"q0": Reply("q0", "Yes")}), cases(1), "zero-shot", WORDS, 0)
 
@@ -97,15 +97,16 @@ def refused(text: str) -> bool:
 class Chatting:
     """Says Yes the more surely the more was liked; some queries get no answer."""
 
-    def __init__(self) -> None:
-        self.url, self.asked = "", list[str]()
+    def __init__(self, says: str = "Yes") -> None:
+        self.url, self.asked, self.well, self.says = "", list[str](), False, says
 
     def answer(self, body: dict[str, Any]) -> tuple[int, Any]:
         self.asked.append(json.dumps(body))
         text = body["messages"][0]["content"]
-        if refused(text):
+        if refused(text) and not self.well and self.says == "Yes":
             return 400, {"error": {"message": "no"}}
-        tops = [{"token": "Yes", "logprob": -1.0 / (1 + text.count(": LIKED"))}, {"token": "No", "logprob": -1.5}]
+        tops = [{"token": self.says, "logprob": -1.0 / (1 + text.count(": LIKED"))}, {"token": "No", "logprob": -1.5}]
+        tops = tops[: 2 if self.says == "Yes" else 1]
         return 200, {"choices": [{"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": tops}]}}]}
 
 
@@ -127,13 +128,43 @@ def test_a_run_asks_once_counts_what_is_missing_and_stands_in_every_table(
     found = read_records(Prediction, folder / "predict" / "predictions.jsonl")
     answered = Counter(row.method for row in found)
     assert answered["zero-shot"] == answered["zero-shot-both"] == answered["user-share"] > 0
+    counts = read_json(folder / "manifest.json")["stages"]["predict"]["counts"]
     lost = [row for row in found if row.method == "zero-shot" and row.probability is None]
     assert 0 < len(lost) < answered["zero-shot"]
+    assert counts["zero_shot_unanswered"] == sum(row.probability is None for row in found)
+    assert "--retry-failed" in answer.err
     measured = from_row(Evaluation, read_json(folder / "evaluate.json"))
     results = {result.method: result for result in measured.readings[0].methods}
     assert results["zero-shot"].kind == "baseline"
     assert results["zero-shot"].measures.invalid > 0
     assert "zero-shot-both" in (folder / "report.md").read_text("utf-8")
+
+
+def test_what_got_no_answer_is_asked_again_on_demand(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    with completing(Chatting()) as server:
+        teacher = f'[teacher]\nendpoint = "{server.url}"\nmodel = "tiny"\nretries = 0\n'
+        (tmp_path / "a.toml").write_text(f'{NONE}{SMALL}{teacher}[baselines]\nmethods = ["zero-shot"]\n', "utf-8")
+        assert cli("run", "--run", folder, tmp_path / "a.toml").code == 0
+        lost = sum(refused(json.loads(body)["messages"][0]["content"]) for body in set(server.asked))
+        server.well = True
+        asked = len(server.asked)
+        answer = cli("run", "--run", folder, tmp_path / "a.toml", "--retry-failed")
+        assert answer.code == 0, answer.err
+        assert len(server.asked) == asked + lost > asked
+    found = read_records(Prediction, folder / "predict" / "predictions.jsonl")
+    assert all(row.probability is not None for row in found if row.method == "zero-shot")
+
+
+def test_a_model_that_says_neither_word_to_anything_stops_the_run(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    with completing(Chatting(says="<think>")) as server:
+        teacher = f'[teacher]\nendpoint = "{server.url}"\nmodel = "tiny"\n'
+        (tmp_path / "a.toml").write_text(f'{NONE}{SMALL}{teacher}[baselines]\nmethods = ["zero-shot"]\n', "utf-8")
+        answer = cli("run", "--run", folder, tmp_path / "a.toml")
+    assert answer.code == 3
+    assert "zero-shot: not one of 120 answers is Yes or No" in answer.err
+    assert "thinks" in answer.err
 
 
 def test_predictions_depend_on_who_is_asked(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,29 @@ def test_what_is_no_chat_is_no_answer(loaded: tuple[Any, Any], cache: Cache, sen
         answers = list(client.send(ASKED[:3]))
     assert [answer.received for _, answer in answers] == [False] * 3
     assert all("not one of a chat" in answer.error for _, answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("tops", "p"),
+    [
+        ([("\u2581Yes", -0.1), ("\u2581No", -3.0), ("Yes", -4.0)], None),
+        ([("Yes", -0.1), ("Yes", -4.0), ("No", -3.0)], None),  # two tokens that are written alike
+        ([("YES", -0.1), (" yes", -4.0), ("No", -3.0)], None),
+        ([("Yes", -0.1), ("No", float("-inf"))], 1.0),
+    ],
+)
+def test_all_tokens_of_a_word_are_added_up(tops: list[tuple[str, float]], p: float | None) -> None:
+    found = chance(likelihoods.dumps([Likelihood(name, None, log) for name, log in tops]))
+    added = math.exp(-0.1) + math.exp(-4.0)
+    assert found.p == pytest.approx(p or added / (added + math.exp(-3.0)))
+
+
+def test_a_word_that_is_not_named_is_as_likely_as_the_least_that_is() -> None:
+    tops = [Likelihood("Yes", None, -0.1), Likelihood("Maybe", None, -6.0)]
+    found = chance(likelihoods.dumps(tops))
+    assert found.bounded
+    assert found.p == pytest.approx(math.exp(-0.1) / (math.exp(-0.1) + math.exp(-6.0)))
+    assert chance(likelihoods.dumps([Likelihood("Yes", None, math.nan), *tops])).p is None
 
 
 def test_numbers_of_tokens_are_passed_over_and_neither_word_is_no_answer() -> None:

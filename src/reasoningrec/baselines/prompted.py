@@ -65,8 +65,17 @@ def question(case: Case, shown: Shown, words: Words, seed: int) -> Request:
     return Request(case.query.id, (Message("user", text.strip()),), (), seed=seed)
 
 
-def ask(client: Client, cases: Sequence[Case], method: str, words: Words, seed: int) -> list[float | None]:
-    """P(Yes) of each case, in the order of `cases`; None where no answer came, or one that says neither word.
+class Said(NamedTuple):
+    """What the model said to one query."""
+
+    p: float | None
+    """P(Yes); None where there is no number."""
+    note: str = ""
+    """"unanswered": no answer came; "neither": it names neither word; "bounded": it names one of the two."""
+
+
+def ask(client: Client, cases: Sequence[Case], method: str, words: Words, seed: int) -> list[Said]:
+    """What the model says to each case, in the order of `cases`.
 
     Args:
         client: over a model of `llm.choosing`.
@@ -79,16 +88,17 @@ def ask(client: Client, cases: Sequence[Case], method: str, words: Words, seed: 
         TeacherError: the model cannot go on.
     """
     requests = [question(case, METHODS[method], words, seed) for case in cases]
-    found = {reply.request_id: _p(reply) for reply in client.answer(requests)}
-    return [found.get(request.id) for request in requests]
+    found = {reply.request_id: _said(reply) for reply in client.answer(requests)}
+    return [found[request.id] for request in requests]
 
 
-def _p(reply: Reply) -> float | None:
+def _said(reply: Reply) -> Said:
     if not reply.answered or reply.error:
-        return None
+        return Said(None, "unanswered")
     try:
-        return chance(reply.text).p
+        found = chance(reply.text)
     except (ValueError, TypeError):
         raise TeacherError(
             f"query {reply.request_id}: its answer in the cache is none", hint="`reasoningrec cache verify`."
         ) from None
+    return Said(found.p, "neither" if found.p is None else "bounded" if found.bounded else "")

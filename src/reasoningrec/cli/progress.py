@@ -109,6 +109,8 @@ class Screen:
         elif lost := counts.get("unanswered"):
             again = "--retry-failed asks again"
             self._say(f"{name}: {lost:,} of {counts['scored']:,} queries got no answer; {again}", "yellow")
+        if lost := counts.get("zero_shot_unanswered"):
+            self._say(f"{name}: {lost:,} zero-shot queries got no answer; --retry-failed asks again", "yellow")
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)

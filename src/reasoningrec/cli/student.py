@@ -46,7 +46,7 @@ def check(
     queries: int = typer.Option(16, min=1, help="Test queries to ask."),
     apart: float = typer.Option(0.02, min=0, max=1, help="Largest difference of P(Yes) that is let pass."),
 ) -> None:
-    """Ask the server of [student] and the weights in the run the same, and see that they answer alike."""
+    """Ask the server of \\[student] and the weights in the run the same, and see that they answer alike."""
     from reasoningrec.errors import StudentError
     from reasoningrec.runs import Run
 
@@ -69,7 +69,7 @@ def check(
 def curve(
     run: Path = typer.Option(..., "--run", help="The run's folder."),
     shots: list[str] = typer.Option(
-        ["16", "64", "256", "all"], help='Rows to learn from, as many Yes as No; "all" for all. Repeatable.'
+        ["16", "64", "256", "all"], help='Rows to learn from, as many Yes as No; "all" as they are. Repeatable.'
     ),
     seeds: int = typer.Option(
         3, min=1, max=100, help="Students for each number of shots: the run's seed and the next."
@@ -117,7 +117,7 @@ def latency(
 def _shots(value: str) -> str:
     from reasoningrec.errors import InputError
 
-    if value == "all" or (value.isdecimal() and int(value) >= 2):
+    if value == "all" or (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) >= 2):
         return str(int(value)) if value != "all" else value
     raise InputError(f"--shots: {value!r} is no number of rows", hint='Name a count of 2 or more, or "all".')
 

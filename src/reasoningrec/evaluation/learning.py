@@ -27,8 +27,10 @@ class Cell:
     """In nats."""
     valid_auc: float | None
     seconds: float
-    key: str
-    """Fingerprint of all that the figures depend on, save the machine."""
+    queries: int
+    """Test queries asked for; 0 = all."""
+    of: str
+    """Fingerprint of all else that the figures depend on, save the machine: of which run's student this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Latency:
     """Texts the student wrote itself; the others are by rule, which takes next to no time."""
     where: str
     """Processor, threads."""
+    of: str
+    """Fingerprint of the student that was asked, and of how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +76,19 @@ class Studies:
 
 
 def points(cells: Iterable[Cell]) -> tuple[Point, ...]:
-    """Mean and spread for each number of shots, fewest rows first."""
-    by_shots: dict[str, list[Cell]] = {}
+    """Mean and spread for each number of shots, fewest rows first; students asked otherwise are never mixed."""
+    alike: dict[tuple[str, int, str], list[Cell]] = {}
     for cell in cells:
-        by_shots.setdefault(cell.shots, []).append(cell)
-    return tuple(sorted((_point(shots, group) for shots, group in by_shots.items()), key=lambda point: point.rows))
+        alike.setdefault((cell.order, cell.queries, cell.shots), []).append(cell)
+    found = [(kind, _point(group)) for kind, group in alike.items()]
+    return tuple(point for _, point in sorted(found, key=lambda one: (*one[0][:2], one[1].rows)))
 
 
-def _point(shots: str, group: Sequence[Cell]) -> Point:
+def _point(group: Sequence[Cell]) -> Point:
     aucs = [cell.auc for cell in group if cell.auc is not None]
     valid = [cell.valid_auc for cell in group if cell.valid_auc is not None]
     return Point(
-        shots,
+        group[0].shots,
         group[0].order,
         rows=max(cell.rows for cell in group),
         seeds=len(group),

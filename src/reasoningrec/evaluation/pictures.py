@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -226,8 +227,12 @@ def gates(account: TeacherAccount) -> Picture:
 
 
 def learning(curve: Sequence[Point], reading: Reading) -> Picture:
-    """AUC of the student by the number of rows it learned from, between the fused decision and the best baseline."""
-    known = [point for point in curve if point.auc is not None]
+    """AUC of the student by the number of rows it learned from, between the fused decision and the best baseline.
+
+    Of students that were asked in several ways, those of the way with most numbers of rows are drawn.
+    """
+    most, _ = Counter((point.order, point.n) for point in curve).most_common(1)[0]
+    known = [point for point in curve if point.auc is not None and (point.order, point.n) == most]
     lines = [result for result in reading.methods if result.kind == "fused" or result.method == reading.baseline]
 
     def draw(figure: Figure) -> None:

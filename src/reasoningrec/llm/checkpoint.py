@@ -154,6 +154,12 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quant
     raise ConfigError(f'{checkpoint.field} = "{checkpoint.source}": has no fitting weights for {missing[0]}', hint=hint)
 
 
+def skeleton(checkpoint: Checkpoint) -> Any:
+    """The model without any weights: to look at its parts."""
+    with quiet(), torch.device("meta"):
+        return _LOADER.from_config(checkpoint.shape)
+
+
 def _find(source: str, folder: Path | None, field: str) -> Checkpoint:
     where = f'{field} = "{source}"'
     place, revision = str(folder or source), None

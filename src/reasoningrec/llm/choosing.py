@@ -5,6 +5,7 @@ The messages are sent as they are: no form of an answer is asked for, and one to
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Final
 
 from reasoningrec.errors import TeacherError
@@ -12,21 +13,37 @@ from reasoningrec.llm import likelihoods
 from reasoningrec.llm.client import Answer, Message, Request, Usage
 from reasoningrec.llm.completions import GIVERS, SILENT
 from reasoningrec.llm.endpoint import NOT_WELL, UNKNOWN, Endpoint
-from reasoningrec.llm.likelihoods import Chance, Likelihood, Word
+from reasoningrec.llm.likelihoods import Chance, Likelihood
 from reasoningrec.llm.received import SHOWN, Outcome, detail, parsed, usage_of
 from reasoningrec.llm.tokens import estimate
 from reasoningrec.rows import Json
 
 TOPS: Final = (20, 5)
 """Log-probabilities to ask for: OpenAI and vLLM give 20, some servers 5."""
-WORDS: Final = (Word(-1, "No"), Word(-1, "Yes"))
-"""Looked for by their text: which numbers they have is the model's own matter."""
+WORDS: Final = ("no", "yes")
 
 
 def chance(text: str) -> Chance:
-    """P(Yes) from the text of an answer of this module's models. Raises ValueError or TypeError for another text."""
-    found = [Likelihood(name, None, log) for name, _, log in likelihoods.loads(text)]
-    return likelihoods.chance(found, WORDS)
+    """P(Yes) from the text of an answer of this module's models, given that it is Yes or No.
+
+    Vocabularies have several tokens for a word (with a space before it, in capitals): their probabilities are added up.
+    A word of which none is named is at most as likely as the least of those named, and is taken to be that.
+
+    Raises:
+        ValueError, TypeError: the text is another.
+    """
+    found = likelihoods.loads(text)
+    if not all(one.log <= likelihoods.ROUNDING for one in found if _word(one) in WORDS):  # false for nan
+        return Chance(None)
+    no, yes = (sum(math.exp(one.log) for one in found if _word(one) == word) for word in WORDS)
+    if not no + yes > 0:
+        return Chance(None)
+    least = math.exp(min(one.log for one in found))
+    return Chance((yes or least) / ((yes or least) + (no or least)), bounded=not (no and yes))
+
+
+def _word(one: Likelihood) -> str:
+    return one.name.translate(likelihoods.SPACES).strip().lower()
 
 
 class ServedChooser(Endpoint):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from reasoningrec.baselines import factors, prompted, sequential, statistics
 from reasoningrec.baselines.allowed import Allowed
 from reasoningrec.config import BaselinesConfig, Config
 from reasoningrec.data.timeline import Floats
+from reasoningrec.errors import TeacherError
 from reasoningrec.pipeline.stage import Desk
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import opened_chooser, settings_of, wording
@@ -43,12 +45,25 @@ def prompted_of(config: Config) -> list[str]:
 
 
 def ask_model(desk: Desk, method: str, cases: Sequence[Case]) -> list[Row]:
-    """P(Yes) of each case by one of the prompted methods. Raises TeacherError where the model cannot go on."""
+    """What one of the prompted methods says to each case. Raises TeacherError where the model cannot go on."""
     config = desk.space.config
     words = wording(config)
     named = prompted.Words(words.item_word, words.items_word, words.user_word)
     with opened_chooser(config, desk.folder) as client:
-        return [{"p": p} for p in prompted.ask(client, cases, method, named, config.seed)]
+        said = prompted.ask(client, cases, method, named, config.seed)
+    return [{"p": one.p, **({"note": one.note} if one.note else {})} for one in said]
+
+
+def check_said(method: str, rows: Collection[Row]) -> None:
+    """Raises TeacherError where a model said Yes or No to nothing it was asked."""
+    if rows and all(row["p"] is None for row in rows):
+        notes = Counter(str(row["note"]) for row in rows)
+        told = ", ".join(f"{note} {count:,}" for note, count in sorted(notes.items()))
+        raise TeacherError(
+            f"baselines.methods: {method}: not one of {len(rows):,} answers is Yes or No ({told})",
+            hint="A model that thinks before it answers cannot be asked so; some servers have it switched off in "
+            "[teacher] extra.",
+        )
 
 
 def check_baselines(space: Workspace) -> None:

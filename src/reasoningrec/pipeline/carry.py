@@ -12,7 +12,7 @@ from reasoningrec.pipeline.served import served_student
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.runs import Run
 from reasoningrec.student.bases import Student
-from reasoningrec.student.export import Origin, export
+from reasoningrec.student.export import Origin, check_new, export
 from reasoningrec.student.score import score, use_threads
 
 
@@ -24,6 +24,7 @@ def export_student(run: Run, folder: Path, *, merge: bool) -> str:
         RunError: the run, or the student in it, is damaged, or its base is not the one it was trained on.
         InputError: the folder exists, or cannot be written.
     """
+    check_new(folder)
     config = config_of(run)
     check_finished(run, Workspace(run.folder, config), "train")
     student = Student.open(run.folder / "train", config.train.base)

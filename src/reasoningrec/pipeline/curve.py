@@ -20,14 +20,14 @@ from reasoningrec.config import TrainConfig
 from reasoningrec.errors import InputError
 from reasoningrec.evaluation.decisions import auc, filled, log_loss
 from reasoningrec.evaluation.learning import Cell
-from reasoningrec.pipeline.learn import train_fields, training_rows
+from reasoningrec.pipeline.learn import training_rows
 from reasoningrec.pipeline.line import check_before
 from reasoningrec.pipeline.stage import Tell
-from reasoningrec.pipeline.studies import CURVE
+from reasoningrec.pipeline.studies import CURVE, LEAST_SEEN, VALID, kept, of_curve
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.records import Role
-from reasoningrec.rows import Json, read_records, write_records
-from reasoningrec.runs import Run, fingerprint
+from reasoningrec.rows import write_records
+from reasoningrec.runs import Run
 from reasoningrec.student import bases
 from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import TrainingRow, row_text
@@ -36,10 +36,6 @@ from reasoningrec.student.train import TrainingRun, train
 
 UNTRAINED: Final = "untrained"
 ALL: Final = "all"
-LEAST_SEEN: Final = 1000
-"""Rows a student of the curve sees at least, each as often as need be: a few shots in two epochs teach nothing."""
-VALID: Final = 200
-"""Valid queries, drawn, that choose a student's epoch; all would take longer than learning from a few rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +58,10 @@ class Asked:
 def curve(run: Run, asked: Asked, tell: Tell) -> list[Cell]:
     """Train and measure a student for every number of shots and seed, and keep each in the run as it comes.
 
-    What is there already, of the same settings and data, is not trained again. The untrained student of each seed is
-    measured, too. Batches, rates and order of what is learned are the run's; epochs are its own, or as many as let a
-    student see `LEAST_SEEN` rows, none ends early, and the best on valid is taken.
+    What is there already, of the same settings and data, is not trained again, and stays beside what is asked for now;
+    what is of other settings goes. The untrained student of each seed is measured, too. Batches, rates and order of
+    what is learned are the run's; epochs are its own, or as many as let a student see `LEAST_SEEN` rows, none ends
+    early, and the best on valid is taken.
 
     Args:
         run: opened for writing.
@@ -85,13 +82,14 @@ def curve(run: Run, asked: Asked, tell: Tell) -> list[Cell]:
             hint="Name --decisions-only.",
         )
     lab = _Lab(run, space, asked)
-    wanted = [(shots, config.seed + n) for n in range(asked.seeds) for shots in (UNTRAINED, *asked.shots)]
-    for done, (shots, seed) in enumerate(wanted):
+    shots = dict.fromkeys((UNTRAINED, *map(lab.counted, asked.shots)))
+    wanted = [(count, config.seed + n) for n in range(asked.seeds) for count in shots]
+    for done, (count, seed) in enumerate(wanted):
         tell(done, len(wanted))
-        lab.cell(shots, seed)
+        lab.cell(count, seed)
     tell(len(wanted), len(wanted))
-    lab.keep_only({lab.key(*one) for one in wanted})
-    return lab.cells
+    lab.close()
+    return [cell for cell in lab.cells if (cell.shots, cell.seed) in wanted and lab.alike(cell)]
 
 
 class _Lab:
@@ -101,23 +99,25 @@ class _Lab:
         config = space.config
         self._path, self._rooms = run.folder / CURVE, run.folder / "curve"
         self._order = "decision-only" if asked.decisions_only else config.train.order
-        self._config, self._asked, self._run, self._space = config, asked, run, space
+        self._config, self._asked = config, asked
         self._rows = training_rows(space)
         self._valid = drawn(space, "valid", VALID)
         self._test = drawn(space, "test", asked.queries)
-        self.cells = read_records(Cell, self._path) if self._path.exists() else []
+        self._of = of_curve(run, space)
+        self.cells = [cell for cell in kept(Cell, self._path) if cell.of == self._of]
         use_threads(config.threads)
 
-    def key(self, shots: str, seed: int) -> str:
-        """Of a student and what it is measured on."""
-        fields = {**train_fields(self._space), "stage verify": self._run.stages["verify"].outcome}
-        more: dict[str, Json] = {"shots": shots, "seed": seed, "order": self._order, "queries": self._asked.queries}
-        return fingerprint({**fields, **more, "least": LEAST_SEEN, "valid": VALID})
+    def counted(self, shots: str) -> str:
+        """`shots`, or "all" where there are no more rows than that."""
+        return ALL if shots != ALL and int(shots) >= len(self._rows) else shots
+
+    def alike(self, cell: Cell) -> bool:
+        """Whether a student learned and is measured as is asked for now."""
+        return (cell.order, cell.queries) == (self._order, self._asked.queries)
 
     def cell(self, shots: str, seed: int) -> None:
         """Train and measure one, unless it is there."""
-        key = self.key(shots, seed)
-        if any(cell.key == key for cell in self.cells):
+        if any((cell.shots, cell.seed) == (shots, seed) and self.alike(cell) for cell in self.cells):
             return
         begun, room = time.monotonic(), self._rooms / f"{shots}-{seed}"
         student = self._untrained(seed) if shots == UNTRAINED else self._trained(shots, seed, room)
@@ -136,15 +136,15 @@ class _Lab:
                 log_loss=log_loss(labels, complete),
                 valid_auc=student.card.metrics.get("valid_auc"),
                 seconds=round(time.monotonic() - begun, 2),
-                key=key,
+                queries=self._asked.queries,
+                of=self._of,
             )
         )
         write_records(self._path, self.cells)
         shutil.rmtree(room, ignore_errors=True)
 
-    def keep_only(self, keys: set[str]) -> None:
-        """Drop the students of other settings."""
-        self.cells = [cell for cell in self.cells if cell.key in keys]
+    def close(self) -> None:
+        """Keep what there is, and clear what students were trained in."""
         write_records(self._path, self.cells)
         shutil.rmtree(self._rooms, ignore_errors=True)
 

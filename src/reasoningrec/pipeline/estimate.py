@@ -88,7 +88,8 @@ def _of_judge(space: Workspace, run: Run, states: Mapping[str, State], stage: st
     config, chosen = space.config, judge_of(space.config)
     supposed = states["reason"] != "done"
     if supposed:
-        texts = {id: _any_rationale(id, config) for id, _ in teach.rationales(space.supposing())}
+        begun = work_of(space.supposing(), "reason")
+        texts = {id: _any_rationale(id, config) for id, _ in begun}
     else:
         texts = teach.by_rule(space)[1]
     if chosen is None:

@@ -60,7 +60,7 @@ def explain(
     """An explanation of each decision, in the order of `cases`; `origin` says who wrote it.
 
     A text of the student that fails a gate of `teacher.verify` is never shown: the offline writer, told the decision
-    and not the truth, writes one by rule instead. So it does for a student that only decides.
+    and not the truth, writes one by rule instead. So it does for a student that only decides, or was taught no reasons.
 
     Args:
         student: on this machine, or one that a server answers for.
@@ -78,7 +78,7 @@ def explain(
     for place, one in enumerate(said):
         if one.draft is not None:
             keep(place, replace(one.draft, decision=decisions[place]))
-    if config.predict.mode == "predict-first":
+    if config.predict.mode == "predict-first" and "rationales" not in config.without:
         for attempt in range(config.predict.tries if config.predict.temperature else 1):
             left = [place for place in range(len(cases)) if place not in found]
             some, said_so = [cases[n] for n in left], [decisions[n] for n in left]

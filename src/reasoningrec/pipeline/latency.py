@@ -14,7 +14,7 @@ from reasoningrec.pipeline.curve import drawn
 from reasoningrec.pipeline.explain import answer, explain
 from reasoningrec.pipeline.line import check_finished
 from reasoningrec.pipeline.stage import Tell
-from reasoningrec.pipeline.studies import LATENCY
+from reasoningrec.pipeline.studies import LATENCY, of_latency
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.records import Case
 from reasoningrec.rows import write_records
@@ -53,13 +53,13 @@ def latency(run: Run, queries: int, tell: Tell) -> list[Latency]:
     for place, mode in enumerate(modes):
         tell(place * len(cases), len(modes) * len(cases))
         asked = config.model_copy(update={"predict": config.predict.model_copy(update={"mode": mode})})
-        found.append(_timed(student, cases, asked))
+        found.append(_timed(student, cases, asked, of_latency(run, space)))
     tell(len(modes) * len(cases), len(modes) * len(cases))
     write_records(run.folder / LATENCY, found)
     return found
 
 
-def _timed(student: Student, cases: Sequence[Case], config: Config) -> Latency:
+def _timed(student: Student, cases: Sequence[Case], config: Config, of: str) -> Latency:
     asked = Local(student, config.predict.batch_tokens)
     alone = [_seconds(asked, [case], config)[0] for case in cases]
     rest = cases[WARM:] or cases
@@ -73,6 +73,7 @@ def _timed(student: Student, cases: Sequence[Case], config: Config) -> Latency:
         together=round(together / len(rest), 4),
         by_student=by_student,
         where=place_of(student),
+        of=of,
     )
 
 

@@ -13,7 +13,14 @@ from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
 from reasoningrec.pipeline import served
-from reasoningrec.pipeline.baselines import answers_of_baselines, ask_model, baseline_fields, prompted_of, trained_of
+from reasoningrec.pipeline.baselines import (
+    answers_of_baselines,
+    ask_model,
+    baseline_fields,
+    check_said,
+    prompted_of,
+    trained_of,
+)
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of, without
@@ -102,6 +109,7 @@ def predict(desk: Desk) -> Outcome:
         whole = len(scored) * (1 + len(asked)) + len(explained) + len(trained_of(config.baselines))
         steps = _Steps(desk, journal, whole)
         answers = steps.do("score", scored, lambda cases: [one.row() for one in answer(student, cases, config)])
+        served.check_answered(config, answers)
         scores: dict[str, float | None] = {id: row["p"] for id, row in answers.items()}
         fused, decisions = _fuse(desk, scores)
         probability = decisions[FUSED]
@@ -114,9 +122,10 @@ def predict(desk: Desk) -> Outcome:
 
         texts = steps.do("write", explained, write)
         others = answers_of_baselines(desk, journal, steps.told)
-        for method in asked:
-            said = steps.do(f"baseline/{method}", scored, partial(ask_model, desk, method))
-            others[method] = student_answers(space.windows["id"].to_list(), {id: row["p"] for id, row in said.items()})
+        said = {method: steps.do(f"baseline/{method}", scored, partial(ask_model, desk, method)) for method in asked}
+    for method, rows in said.items():
+        check_said(method, rows.values())
+        others[method] = student_answers(space.windows["id"].to_list(), {id: row["p"] for id, row in rows.items()})
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
     _write_predictions(desk, scores, decisions, others)
     served.note_spending(desk, student)
@@ -125,6 +134,10 @@ def predict(desk: Desk) -> Outcome:
             "scored": len(scored),
             "invalid": sum(value is None for value in scores.values()),
             **served.counts_of(answers.values()),
+            **{
+                f"zero_shot_{note}": count
+                for note, count in served.counts_of(row for rows in said.values() for row in rows.values()).items()
+            },
             "explained": len(explained),
             "explained_by_student": sum(texts[id]["origin"] == "student" for id in explained),
         }

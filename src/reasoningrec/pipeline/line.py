@@ -38,6 +38,10 @@ NOT_COPIED: Final = (".lock", ".tmp*", "train", "train-tracked", "predict", "eva
 """What a dry run needs nothing of."""
 
 
+UNANSWERED: Final = ("failed", "judge_failed", "unanswered", "zero_shot_unanswered")
+"""Counts of what may be asked again."""
+
+
 class Listener(Protocol):
     """Whom a run tells how it goes."""
 
@@ -131,7 +135,7 @@ def _forget_failed(run: Run) -> None:
     gone: set[str] = set()
     for stage in STAGES:
         counts = run.stages[stage.name].counts if stage.name in run.stages else {}
-        failed = any(counts.get(name) for name in ("failed", "judge_failed", "unanswered"))
+        failed = any(counts.get(name) for name in UNANSWERED)
         if failed or gone.intersection(stage.reads):
             gone.add(stage.name)
             run.forget(stage.name)

@@ -138,6 +138,7 @@ def _notes(desk: Desk) -> tuple[str, ...]:
     )
     return (
         *_student(desk),
+        *(f"made without {part}" for part in sorted(desk.space.config.without)),
         *stages["data"].notes,
         *(note for stage in ("describe", "profile", "reason", "verify") for note in stages[stage].notes),
         f"explanations: {wrote['explained_by_student']} of {wrote['explained']} written by the student; {others}",
@@ -169,5 +170,5 @@ def write_reports(desk: Desk) -> Outcome:
     samples = choose_samples(
         texts, evidence, answers(space, "test"), titles, count=space.config.report.samples, seed=space.config.seed
     )
-    write_report(found, samples, desk.folder, studies(desk.folder))
+    write_report(found, samples, desk.folder, studies(desk.run, space))
     return Outcome({"samples": len(samples)})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from reasoningrec.config import Config
+from reasoningrec.errors import StudentError
 from reasoningrec.llm.checkpoint import digest_of
 from reasoningrec.llm.completions import Sample
 from reasoningrec.llm.settings import answering
@@ -49,6 +50,15 @@ def counts_of(answers: Iterable[Row]) -> dict[str, int]:
     """How many answers a server gave with a note, or not at all (see `Scored.note`)."""
     found = Counter(str(row["note"]) for row in answers if row.get("note"))
     return dict(sorted(found.items()))
+
+
+def check_answered(config: Config, answers: Mapping[str, Row]) -> None:
+    """Raises StudentError where a server said Yes or No to nothing it was asked."""
+    if config.student.endpoint and answers and all(row["p"] is None for row in answers.values()):
+        raise StudentError(
+            f"[student]: {config.student.endpoint}: not one of {len(answers):,} answers is Yes or No",
+            hint="Does it serve this run's student? `reasoningrec student check` compares them.",
+        )
 
 
 def note_spending(desk: Desk, student: Local | Served) -> None:

@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from reasoningrec.errors import RunError
 from reasoningrec.evaluation.learning import Cell, Latency, Studies, points
-from reasoningrec.rows import read_records
+from reasoningrec.pipeline.learn import train_fields
+from reasoningrec.pipeline.workspace import Workspace, without
+from reasoningrec.rows import Json, read_records
+from reasoningrec.runs import Run, fingerprint
 
+T = TypeVar("T")
 CURVE: Final = "curve.jsonl"
 LATENCY: Final = "latency.jsonl"
+LEAST_SEEN: Final = 1000
+"""Rows a student of the curve sees at least, each as often as need be: a few shots in two epochs teach nothing."""
+VALID: Final = 200
+"""Valid queries, drawn, that choose a student's epoch; all would take longer than learning from a few rows."""
 
 
-def studies(folder: Path) -> Studies:
-    """What there is in the run's folder. Raises RunError where it cannot be read."""
-    curve, latency = folder / CURVE, folder / LATENCY
-    cells = read_records(Cell, curve) if curve.exists() else []
-    return Studies(points(cells), tuple(read_records(Latency, latency)) if latency.exists() else ())
+def studies(run: Run, space: Workspace) -> Studies:
+    """What was measured of the run's student as it is now; what is of another is left out."""
+    cells = [cell for cell in kept(Cell, run.folder / CURVE) if cell.of == of_curve(run, space)]
+    times = [row for row in kept(Latency, run.folder / LATENCY) if row.of == of_latency(run, space)]
+    return Studies(points(cells), tuple(times))
+
+
+def of_curve(run: Run, space: Workspace) -> str:
+    """Fingerprint of what every student of a curve depends on, the seed left out."""
+    fields = {name: value for name, value in train_fields(space).items() if name != "seed"}
+    more: dict[str, Json] = {"least": LEAST_SEEN, "valid": VALID, "stage verify": run.stages["verify"].outcome}
+    return fingerprint({**fields, **more, "batch": space.config.predict.batch_tokens})
+
+
+def of_latency(run: Run, space: Workspace) -> str:
+    """Fingerprint of the trained student and of how it answers."""
+    settings = space.config.predict.model_dump(mode="json", exclude={"mode", "explain"})
+    return fingerprint({**settings, **without(space.config), "stage train": run.stages["train"].outcome})
+
+
+def kept(kind: type[T], path: Path) -> list[T]:
+    """The records in a file; none where there is no such file. Raises RunError, and what to do, where it is damaged."""
+    try:
+        return read_records(kind, path) if path.exists() else []
+    except RunError as error:
+        raise RunError(
+            str(error.args[0]), hint=f"Remove {path.name}, and give `student {path.stem}` again where it is wanted."
+        ) from None
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -16,7 +16,6 @@ from typing import Any, Final, TypeAlias
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from reasoningrec import prompts
@@ -28,6 +27,7 @@ from reasoningrec.student import head, lora, nano
 from reasoningrec.student.encode import PROMPT, REASONS_FIRST, decision_ids
 from reasoningrec.student.phrasing import Wording
 from reasoningrec.student.speech import Speech
+from reasoningrec.student.weights import write
 
 CARD: Final = "card.json"
 TEXTS: Final = "texts.json"
@@ -35,6 +35,7 @@ WEIGHTS: Final = "model.safetensors"
 FORMAT: Final = 1
 """Raised when the stored form changes; other formats are refused."""
 FIELD: Final = "train.base"
+UNFIT: Final = "Name another base: its tokenizer cannot write what a student says."
 AGAIN: Final = "Train again: `reasoningrec train --run DIR`."
 Tokenizer: TypeAlias = PreTrainedTokenizerFast | Speech
 """nano's, or another base's."""
@@ -153,11 +154,14 @@ def build(config: TrainConfig, texts: Sequence[str], seed: int) -> tuple[Any, An
 def look(config: TrainConfig) -> tuple[Checkpoint, Speech]:
     """A base other than nano, without its weights, and its tokenizer. Raises as `build` does."""
     found = find(config.base)
-    speech = Speech(found.tokenizer, config.order)
+    try:
+        speech = Speech(found.tokenizer, config.order)
+    except (StudentError, ConfigError) as error:
+        raise ConfigError(f"{FIELD}: {found.name}: {error.args[0]}", hint=error.hint or UNFIT) from None
     if found.context is not None and found.context < config.max_tokens:
         hint = f"Set train.max_tokens to {found.context} at most."
         raise ConfigError(f"train.max_tokens: {found.name} has room for {found.context} tokens", hint=hint)
-    lora.check_device(config)
+    lora.check(found, config)
     return found, speech
 
 
@@ -185,9 +189,8 @@ def save(student: Student, folder: Path) -> None:
         lora.save(student.model, student.card.base, student.card.revision or None, folder)
     else:
         head.native(student.model).save_pretrained(folder)
-        # Tied weights appear once among the named parameters; the metadata let other tools read the file.
-        weights = {name: weight.detach() for name, weight in student.model.named_parameters()}
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        # Tied weights appear once among the named parameters.
+        write({name: weight.detach() for name, weight in student.model.named_parameters()}, folder / WEIGHTS)
     tokenizer.save_pretrained(folder)
     texts = [[text.label, text.cites, text.tokens] for text in student.texts]
     (folder / TEXTS).write_text(json.dumps(texts, separators=(",", ":")) + "\n", "utf-8")

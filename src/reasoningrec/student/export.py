@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from safetensors import SafetensorError
 
 from reasoningrec import prompts
 from reasoningrec.config import NANO
@@ -18,6 +19,7 @@ from reasoningrec.student import bases, head, lora
 from reasoningrec.student.bases import Student
 from reasoningrec.student.form import CUE, WHY
 from reasoningrec.student.speech import SAMPLE, Speech
+from reasoningrec.student.weights import mask
 
 README: Final = "README.md"
 
@@ -61,31 +63,31 @@ def export(student: Student, base: str, folder: Path, origin: Origin, *, merge: 
     return kind
 
 
-def _make(folder: Path, fill: Callable[[Path], None]) -> None:
-    """`folder`, filled by `fill`: it appears when it is whole."""
+def check_new(folder: Path) -> None:
+    """Raises InputError where `folder` is there already, or cannot be made."""
     if folder.exists() or folder.is_symlink():
         raise InputError(f"{folder}: exists already", hint="Name a new folder.")
     if not folder.absolute().parent.is_dir():
         raise InputError(f"{folder.parent}: no such folder", hint="Make it first, or name another.")
+
+
+def _make(folder: Path, fill: Callable[[Path], None]) -> None:
+    """`folder`, filled by `fill`: it appears when it is whole."""
+    check_new(folder)
     try:
         place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}", hint="Name another folder.") from None
     try:
         fill(place)
-        mask = _mask()  # temporary folders, and safetensors, are for their owner alone
-        for file in place.iterdir():
-            file.chmod(0o666 & ~mask)
-        place.chmod(0o777 & ~mask)
+        for file in place.iterdir():  # temporary folders, and safetensors, are for their owner alone
+            file.chmod(0o666 & ~mask())
+        place.chmod(0o777 & ~mask())
         place.rename(folder)
+    except SafetensorError as error:
+        raise OSError(f"{folder}: cannot be written: {error}") from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _mask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write_model(student: Student, base: str, place: Path) -> None:

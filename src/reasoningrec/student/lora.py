@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from reasoningrec.config import TrainConfig
 from reasoningrec.errors import ConfigError, MissingExtraError
 from reasoningrec.llm import checkpoint
 from reasoningrec.llm.checkpoint import Checkpoint
 from reasoningrec.student import head
+from reasoningrec.student.weights import write
 
 WEIGHTS: Final = "adapter_model.safetensors"
 SETTINGS: Final = "adapter_config.json"
@@ -56,10 +57,16 @@ def grow(found: Checkpoint, config: TrainConfig, seed: int) -> Any:
     return head.settle(model).eval()
 
 
-def check_device(config: TrainConfig) -> None:
-    """Raises ConfigError or MissingExtraError where this machine cannot train with the configured precision."""
+def check(found: Checkpoint, config: TrainConfig) -> None:
+    """See that the base can be trained as configured, before anything is paid for; its weights are not read.
+
+    Raises ConfigError where it has no layer of a name in `lora_targets`; ConfigError or MissingExtraError where this
+    machine cannot train with the configured precision.
+    """
     if config.precision == "4bit":
         _quantization(_device())
+    if config.lora_rank:
+        _check_targets(checkpoint.skeleton(found), found, config)
 
 
 def placed(model: Any) -> Any:
@@ -82,7 +89,7 @@ def save(model: Any, name: str, revision: str | None, folder: Path) -> None:
     settings |= {"base_model_name_or_path": name, "revision": revision, "inference_mode": True}
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
     weights = {_stored(key): weight.detach().contiguous() for key, weight in _weights(model).items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    write(weights, folder / WEIGHTS)
     text = json.dumps(plain, indent=2, sort_keys=True, default=lambda value: getattr(value, "value", str(value)))
     (folder / SETTINGS).write_text(text + "\n", "utf-8")
 
@@ -143,10 +150,7 @@ def _stored(name: str) -> str:
 def _adapted(model: Any, found: Checkpoint, config: TrainConfig, seed: int) -> Any:
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = _linear_names(model)
-    if unknown := [target for target in config.lora_targets if target not in names]:
-        hint = f"Its linear maps are: {', '.join(sorted(names))}."
-        raise ConfigError(f'train.lora_targets: {found.name} has no "{unknown[0]}"', hint=hint)
+    _check_targets(model, found, config)
     settings = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
@@ -160,6 +164,13 @@ def _adapted(model: Any, found: Checkpoint, config: TrainConfig, seed: int) -> A
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         return inject_adapter_in_model(settings, model)
+
+
+def _check_targets(model: Any, found: Checkpoint, config: TrainConfig) -> None:
+    names = _linear_names(model)
+    if unknown := [target for target in config.lora_targets if target not in names]:
+        hint = f"Its linear maps are: {', '.join(sorted(names))}."
+        raise ConfigError(f'train.lora_targets: {found.name} has no "{unknown[0]}"', hint=hint)
 
 
 def _linear_names(model: Any) -> set[str]:

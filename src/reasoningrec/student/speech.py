@@ -90,8 +90,9 @@ class Speech:
         return tuple(before)
 
     def shown(self, asked: str) -> str:
-        """A prompt as text, control tokens and all."""
-        return self._spoken(self.prompt(asked))
+        """A prompt as text: what the tokenizer makes of it is the prompt, a beginning of text that it adds left out."""
+        tokens = self.prompt(asked)
+        return self._spoken(tokens[1:] if tokens[0] == self.tokenizer.bos_token_id else tokens)
 
     def after(self, before: str, text: str) -> tuple[int, ...]:
         """Tokens of `text` where it follows `before`. Raises StudentError where a token reaches over the seam."""

@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
 from reasoningrec.config import NANO, TrainConfig
@@ -42,6 +42,7 @@ from reasoningrec.student.encode import (
 from reasoningrec.student.ranks import ALONE, Ranks
 from reasoningrec.student.score import probabilities
 from reasoningrec.student.steps import Step, balanced, optimizer, plan, schedule, sums, text_tokens
+from reasoningrec.student.weights import write
 
 LOG: Final = "train_log.jsonl"
 SLACK: Final = 0.01
@@ -335,7 +336,7 @@ class _Loop:
         fresh = self.run.folder / "checkpoint.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        save_file(self._tensors(), fresh / "tensors.safetensors")
+        write(self._tensors(), fresh / "tensors.safetensors")
         text = json.dumps({"key": self.key, "state": dataclasses.asdict(self.state)})
         (fresh / "state.json").write_text(text, "utf-8")
         fresh.rename(place)
