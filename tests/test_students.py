@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 import speakers
 from reasoningrec import Recommender, read_config
-from reasoningrec.errors import ConfigError, NotInRunError
+from reasoningrec.errors import ConfigError, NotInRunError, RunError
 from reasoningrec.rows import read_jsonl
 from reasoningrec.runs import Run
+from reasoningrec.student import weights
+from reasoningrec.student.bases import Student
 from running import SMALL, Cli, assert_same
 
 
@@ -97,6 +102,7 @@ def test_a_base_that_moved_is_the_same_and_one_that_changed_is_told(
         ('base = "nowhere/to/be"', 'train.base = "nowhere/to/be"'),
         ("max_tokens = 2000", "train.max_tokens: tiny-qwen2 has room for 1024"),
         ('precision = "4bit"', "needs a GPU"),
+        ('lora_targets = ["nope"]', 'train.lora_targets: tiny-qwen2 has no "nope"'),
     ],
 )
 def test_a_base_that_cannot_be_used_is_told_before_anything_is_written(
@@ -114,6 +120,82 @@ def test_a_base_that_cannot_be_used_is_told_before_anything_is_written(
     assert answer.code == 2
     assert says.replace("nowhere/to/be", str(tmp_path / "nowhere/to/be")) in answer.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("harm", ["cut short", "two-token decisions", "odd config"])
+def test_a_base_that_is_no_good_is_told_before_anything_is_written(
+    harm: str, base: Path, tmp_path: Path, cli: Cli
+) -> None:
+    folder = shutil.copytree(base, tmp_path / "harmed")
+    says = 'train.base = "'
+    if harm == "cut short":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+        says = "its weights cannot be read: model.safetensors"
+    elif harm == "odd config":
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        (folder / "config.json").write_text(json.dumps({**config, "hidden_size": "x"}), "utf-8")
+        says = "its config.json cannot be read"
+    else:
+        bare = Tokenizer(models.BPE())
+        bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        letters = trainers.BpeTrainer(
+            vocab_size=258, special_tokens=["</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        )
+        bare.train_from_iterator(["Yes", "No"], letters)
+        PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="</s>").save_pretrained(folder)
+        says = "train.base: harmed: the tokenizer writes"
+    (tmp_path / "small.toml").write_text(small(folder), "utf-8")
+    answer = cli("run", "--run", tmp_path / "run", tmp_path / "small.toml")
+    assert answer.code == 2
+    assert says in answer.err
+    assert answer.err.count("hint:") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_told_in_a_line(ran: Path, base: Path, tmp_path: Path, cli: Cli, monkeypatch: Any) -> None:
+    run = shutil.copytree(ran, tmp_path / "run")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(weights, "save_file", full)
+    for words in (("student", "export", tmp_path / "new"), ("student", "curve", "--shots", "8", "--seeds", "1")):
+        answer = cli(*words[:2], "--run", run, *words[2:])
+        assert (answer.code, "No space left on device" in answer.err, "Traceback" in answer.err) == (3, True, False)
+
+
+def test_an_export_onto_something_is_refused_before_the_student_is_read(
+    ran: Path, tmp_path: Path, cli: Cli, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(Student, "open", lambda *_: pytest.fail("read"))
+    (tmp_path / "taken").mkdir()
+    answer = cli("student", "export", "--run", ran, tmp_path / "taken")
+    assert (answer.code, "exists already" in answer.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("card.json", {"train": {"nonsense": 1}}),
+        ("card.json", {"train": []}),
+        ("texts.json", None),
+        ("texts.json", [[1, 2, 3]]),
+    ],
+)
+def test_a_student_whose_files_are_not_what_they_should_be_is_refused(
+    file: str, content: Any, small_run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_run / "train", tmp_path / "train")
+    if file == "card.json":
+        content = {**json.loads((folder / file).read_text("utf-8")), **content}
+    (folder / file).write_text(json.dumps(content), "utf-8")
+    with pytest.raises(RunError, match=r"train"):
+        Student.open(folder)
+
+
+def test_help_shows_the_sections_it_names(cli: Cli) -> None:
+    assert "[student]" in cli("student", "check", "--help").out
 
 
 def test_reasons_first_through_the_line(base: Path, tmp_path: Path, cli: Cli) -> None:

@@ -306,7 +306,8 @@ class Run:
             try:
                 same = _digest(path) == digest
             except OSError as error:
-                raise RunError(f"{path}: cannot be read: {error.strerror}", hint=_again(name)) from None
+                hint = "See that you may read it." if isinstance(error, PermissionError) else _again(name)
+                raise RunError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
             if not same:
                 raise RunError(f"{path}: is not as stage {name} wrote it: damaged, or edited", hint=_again(name))
 

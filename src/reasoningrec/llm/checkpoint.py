@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
@@ -34,7 +35,10 @@ SMALL_FILES: Final = frozenset((".json", ".jinja", ".model", ".txt", ".tiktoken"
 HUB_ID: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 WRITERS: Final = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the names of architectures end that write on from a text."""
-CAUSES: Final = (OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+CAUSES: Final = (
+    OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError,
+    StrictDataclassError,
+)  # fmt: skip
 """What transformers raises where a file is missing, damaged, or not what it is taken for."""
 
 
@@ -173,6 +177,12 @@ def _find(source: str, folder: Path | None, field: str) -> Checkpoint:
     if folder is not None and not any(folder.glob("*.safetensors")):
         hint = "Pickled weights are never read: store it with `save_pretrained` of transformers."
         raise ConfigError(f"{where}: holds no *.safetensors", hint=hint)
+    for path in sorted(folder.glob("*.safetensors")) if folder else ():
+        try:
+            with safe_open(path, "pt"):
+                pass  # reads the list of tensors, and that the file is as long as they are
+        except CAUSES as error:
+            raise _unusable(where, f"its weights cannot be read: {path.name}", error, local=True) from None
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **_options(revision))
     except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception

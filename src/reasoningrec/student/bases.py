@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -220,7 +221,7 @@ def load(folder: Path, base: str = "") -> Student:
         StudentError: it cannot be fetched.
     """
     card = _read_card(folder)
-    config = TrainConfig.model_validate(dict(card.train), strict=False)
+    config = _settings(folder, card)
     _check_prompt(folder, card, config)
     whole = card.base == NANO or not config.lora_rank
     tokenizer = _read_tokenizer(folder)
@@ -228,7 +229,7 @@ def load(folder: Path, base: str = "") -> Student:
         model = _read_model(folder) if whole else None
         rows = json.loads((folder / TEXTS).read_text("utf-8"))
         texts = tuple(Wording(label, tuple(cites), tuple(tokens)) for label, cites, tokens in rows)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except checkpoint.CAUSES as error:
         raise _damaged(folder, error) from None
     _check_tokenizer(folder, tokenizer, card)
     if model is None:
@@ -246,7 +247,7 @@ def load(folder: Path, base: str = "") -> Student:
 def without_weights(folder: Path) -> Student:
     """The student that `save` wrote, with all but a model: for a server that has it. Raises as `load` does."""
     card = _read_card(folder)
-    config = TrainConfig.model_validate(dict(card.train), strict=False)
+    config = _settings(folder, card)
     _check_prompt(folder, card, config)
     tokenizer = _read_tokenizer(folder)
     _check_tokenizer(folder, tokenizer, card)
@@ -307,6 +308,14 @@ def _read_card(folder: Path) -> Card:
     if card.format != FORMAT:
         raise RunError(f"{path}: has format {card.format}, this version reads {FORMAT}", hint="Train again.")
     return card
+
+
+def _settings(folder: Path, card: Card) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(card.train, strict=False)
+    except (ValidationError, ValueError, TypeError) as error:
+        what = " ".join(str(error).split())[:300]
+        raise RunError(f"{folder / CARD}: its settings are not of this version: {what}", hint=AGAIN) from None
 
 
 def _check_prompt(folder: Path, card: Card, config: TrainConfig) -> None:
