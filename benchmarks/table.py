@@ -95,11 +95,13 @@ def _students(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         if "shots" in row:
             spread = "" if row["spread"] is None else f" ± {row['spread']:.3f}"
-            curves.setdefault(row["name"], {})[row["shots"]] = f"{_figure(row['auc'])}{spread}"
+            curves.setdefault(f"{row['name']} ({row['seeds']} seeds)", {})[row["shots"]] = (
+                f"{_figure(row['auc'])}{spread}"
+            )
     if not curves:
         return ""
     lines = [
-        "**The student alone, by the number of rows it learned from** (test AUC, mean ± standard deviation of 3 seeds)",
+        "**The student alone, by the number of rows it learned from** (test AUC, mean ± standard deviation over seeds)",
         "",
         f"| student | {' | '.join(SHOTS)} |",
         f"|---|{'---|' * len(SHOTS)}",
