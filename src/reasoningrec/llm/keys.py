@@ -25,8 +25,8 @@ class Key:
         self._shapes = sorted(shapes, key=len, reverse=True) if len(text) >= SHORTEST else []
 
     @classmethod
-    def of(cls, name: str) -> Key:
-        """The key in the environment variable `name`; none where `name` is "".
+    def of(cls, name: str, field: str = "key_env") -> Key:
+        """The key in the environment variable `name`; none where `name` is "". Messages call the setting `field`.
 
         Raises:
             ConfigError: the variable is not set, or holds what no header can carry.
@@ -35,9 +35,9 @@ class Key:
             return cls()
         text = os.environ.get(name, "").strip()
         if not text:
-            raise ConfigError(f"key_env: the environment variable {name} is not set", hint=f"export {name}=...")
+            raise ConfigError(f"{field}: the environment variable {name} is not set", hint=f"export {name}=...")
         if not (text.isascii() and text.isprintable()):
-            raise ConfigError(f"key_env: what {name} holds cannot be a key: it has signs no header may carry")
+            raise ConfigError(f"{field}: what {name} holds cannot be a key: it has signs no header may carry")
         return cls(text)
 
     def header(self) -> dict[str, str]:

@@ -118,16 +118,16 @@ def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
     Raises ConfigError. A run whose texts are all written needs neither, nor one whose predictions are made.
     """
     if "predict" in names and run.stages.get("predict", StageRecord()).status != "done":
-        Key.of(config.student.key_env)
+        Key.of(config.student.key_env, "student.key_env")
         if baselines.prompted_of(config):
-            Key.of(config.teacher.key_env)
+            Key.of(config.teacher.key_env, "teacher.key_env")
     left = [name for name in names if name in teach.PROMPTS and run.stages.get(name, StageRecord()).status != "done"]
     if left:
         wording(config).prompts.check()
         judge = judge_of(config) if "verify" in left else None
         for model in (config.teacher if set(left) - {"verify"} else None, judge):
             if model is not None and model.endpoint:
-                Key.of(model.key_env)
+                Key.of(model.key_env, f"{'teacher' if model is config.teacher else 'judge'}.key_env")
 
 
 def _forget_failed(run: Run) -> None:
