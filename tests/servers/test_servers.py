@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,15 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from launch import NAME, ROOT, Server, call
+from reasoningrec.config import BudgetConfig, ModelConfig
 from reasoningrec.errors import TeacherError
+from reasoningrec.llm.cache import Cache
+from reasoningrec.llm.choosing import ServedChooser
+from reasoningrec.llm.client import Answer, Message, Request
 from reasoningrec.llm.forms import schema
+from reasoningrec.llm.likelihoods import SPACES, loads
+from reasoningrec.llm.limits import Purse
+from reasoningrec.llm.local_choosing import LocalChooser
 from reasoningrec.teacher.answers import labelled
 from small_model import END, Pair
 from small_model import asked as asked_tokens
@@ -241,3 +249,27 @@ def test_many_at_once_are_all_answered(server: Server, questions: list[Pair]) ->
         answered = list(pool.map(lambda asked: server.ask(asked, max_tokens=40)[0], some))
     assert answered == [200] * len(some)
     assert server.asked() == before + len(some)
+
+
+def test_the_likelihoods_a_zero_shot_answer_is_read_from_are_the_models_own(
+    server: Server, ways: Ways, model: Path, lines: list[Pair], tmp_path: Path
+) -> None:
+    asked = [Request(str(n), (Message("user", text),), ()) for n, (text, _) in enumerate(lines[:6])]
+    config = ModelConfig(endpoint=server.url, model=NAME, extra=dict(ways.plain))
+    with Cache(tmp_path / "answers.sqlite") as cache:
+        there = dict(answered(ServedChooser(config, Purse(BudgetConfig()), cache).send(asked)))
+    here = dict(answered(LocalChooser(ModelConfig(model=str(model)), Purse(BudgetConfig())).send(asked)))
+    assert there.keys() == here.keys() == {request.id for request in asked}
+    for id, found in there.items():
+        both = found.keys() & here[id].keys()
+        assert len(both) >= 10, (found, here[id])
+        assert max(abs(found[name] - here[id][name]) for name in both) < 0.01
+
+
+def answered(answers: Iterable[tuple[Request, Answer]]) -> Iterator[tuple[str, dict[str, float]]]:
+    """(id, name of a token -> its log-probability) of each; names that two tokens share are left out."""
+    for request, answer in answers:
+        assert answer.received, answer.error
+        named = [(name.translate(SPACES).strip(), log) for name, _, log in loads(answer.text)]
+        counts = Counter(name for name, _ in named)
+        yield request.id, {name: log for name, log in named if counts[name] == 1}
