@@ -178,7 +178,9 @@ def test_the_check_tells_the_student_from_its_base(finished: Finished, trained: 
         other = finished.folder.with_name("base")
         shutil.copytree(finished.folder, other)
         config = trained.config("base", SECTION.format(url=finished.server.url, model=launch.NAME))
-        finished.do("predict", "--run", str(other), str(config))
+        told = command("predict", "--run", str(other), str(config), cache=finished.cache)
+        assert told.returncode == 3, "a base at random names neither word"
+        assert "not one of 120 answers is Yes or No" in told.stderr
         wrong = command("student", "check", "--run", str(other), cache=finished.cache)
         assert wrong.returncode == 3
         assert "answers otherwise" in wrong.stderr
