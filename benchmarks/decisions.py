@@ -133,9 +133,10 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
 
 
 def keep_looks(folder: Path) -> None:
-    """Append the run's looks at its test set that are not kept yet; nothing is ever taken out."""
+    """Append the run's looks at its test set that are not kept yet, without the place of the runs; nothing goes."""
     kept = read_rows(RESULTS / "looks.jsonl")
-    fresh = [row for row in looks(folder) if row not in kept]
+    plain = [{**row, "command": str(row["command"]).replace(str(folder.parent), "runs")} for row in looks(folder)]
+    fresh = [row for row in plain if row not in kept]
     with (RESULTS / "looks.jsonl").open("ab") as file:
         file.writelines(line_of(row) for row in fresh)
 

@@ -44,9 +44,9 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
     lines = [
         f"**`{protocol}` / `{subset}`**",
         "",
-        "| dataset | n | fused AUC | student alone | user share | user + item share | logistic | boosting | "
-        "fused minus the best baseline (chosen on valid) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| dataset | n | fused AUC | student alone | user share | user + item share | logistic | boosting | SASRec | "
+        "fused minus the best baseline (chosen on valid) | what the student adds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for dataset in DATASETS:
         found = {
@@ -57,11 +57,12 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         if not found:
             continue
         fused = found["reasoningrec"]
-        methods = ("student", "user-share", "user-item-share", "logistic", "boosting")
-        cells = [_figure(found[method]["auc"]) for method in methods]
+        methods = ("student", "user-share", "user-item-share", "logistic", "boosting", "sasrec")
+        cells = [_figure(found[method]["auc"] if method in found else None) for method in methods]
         mark = "" if fused["time"] == "known" else " (time unknown)"
         lines.append(
-            f"| {dataset}{mark} | {fused['n']} | {_interval(fused)} | {' | '.join(cells)} | {_difference(fused)} |"
+            f"| {dataset}{mark} | {fused['n']} | {_interval(fused)} | {' | '.join(cells)} | {_difference(fused)} | "
+            f"{_added(found.get('no-student'))} |"
         )
     return "\n".join(lines)
 
@@ -149,6 +150,13 @@ def _difference(row: dict[str, Any]) -> str:
     if row["diff"] is None:
         return "–"
     return f"{row['diff']:+.3f} [{row['diff_low']:+.3f}, {row['diff_high']:+.3f}] against {row['versus']}"
+
+
+def _added(row: dict[str, Any] | None) -> str:
+    """What the whole has over the decision without the student: the reverse of that one's difference to the whole."""
+    if row is None or row["diff"] is None:
+        return "–"
+    return f"{-row['diff']:+.3f} [{-row['diff_high']:+.3f}, {-row['diff_low']:+.3f}]"
 
 
 def _percent(row: dict[str, Any] | None) -> str:
