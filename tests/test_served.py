@@ -208,11 +208,29 @@ def test_numbers_that_are_none_are_missing_answers_and_never_no(
     change: Any, one: Path, server: Completing, tmp_path: Path, cli: Cli
 ) -> None:
     run, config = moved(one, tmp_path, section(server))
-    server.hurt = hurting(change)
+
+    def some(body: Body, good: dict[str, Any]) -> Any:
+        return hurting(change)(body, good) if len(body["prompt"]) % 2 else good
+
+    server.hurt = some
     answer = cli("run", "--run", run, config)
     assert answer.code == 0, answer.err
-    assert set(chances(run).values()) == {None}
-    assert Run.read(run).stages["predict"].counts["invalid"] == 120
+    found = list(chances(run).values())
+    assert None in found
+    assert set(found) != {None}
+    assert Run.read(run).stages["predict"].counts["invalid"] == found.count(None)
+
+
+def test_a_server_that_says_neither_word_to_anything_is_told(
+    one: Path, server: Completing, tmp_path: Path, cli: Cli
+) -> None:
+    run, config = moved(one, tmp_path, section(server))
+    server.hurt = hurting(others)
+    answer = cli("run", "--run", run, config)
+    assert answer.code == 3
+    assert "not one of 120 answers is Yes or No" in answer.err
+    assert "student check" in answer.err
+    assert not (run / "predict" / "predictions.jsonl").exists()
 
 
 def test_one_decision_alone_is_a_bound_and_is_counted(

@@ -616,6 +616,7 @@ def broken(folder: Path, what: str) -> None:
         ("damaged config", {}, "its config.json cannot be read"),
         ("no tokenizer", {}, "its tokenizer cannot be read"),
         ("damaged tokenizer", {}, "its tokenizer cannot be read"),
+        ("cut short", {}, "its weights cannot be read: model.safetensors"),
         ("pickled", {}, "holds no *.safetensors\n  hint: Pickled weights are never read"),
         ("", {"model_type": "nonesuch"}, "its config.json cannot be read"),
         (
@@ -643,7 +644,6 @@ def test_a_folder_that_cannot_be_used_says_why(
 @pytest.mark.parametrize(
     ("what", "config", "message"),
     [
-        ("cut short", {}, "its weights cannot be read"),
         ("", {"num_hidden_layers": 3}, "has no fitting weights for model.layers.2."),
         ("", {"vocab_size": 500}, "has no fitting weights for lm_head.weight"),
     ],
