@@ -156,7 +156,8 @@ def _added(row: dict[str, Any] | None) -> str:
     """What the whole has over the decision without the student: the reverse of that one's difference to the whole."""
     if row is None or row["diff"] is None:
         return "–"
-    return f"{-row['diff']:+.3f} [{-row['diff_high']:+.3f}, {-row['diff_low']:+.3f}]"
+    added, low, high = (round(-row[name], 3) + 0.0 for name in ("diff", "diff_high", "diff_low"))
+    return f"{added:+.3f} [{low:+.3f}, {high:+.3f}]"  # the 0.0 turns a minus zero round
 
 
 def _percent(row: dict[str, Any] | None) -> str:
