@@ -112,7 +112,7 @@ def ended(process: BaseProcess) -> int:
 def test_killed_twenty_times_two_runs_on_one_cache_pay_for_nothing_twice(
     forks: ForkServerContext, server: Serving, tmp_path: Path
 ) -> None:
-    server.behave(latency=0.02, spread=0.9)
+    server.behave(latency=0.04, spread=0.9)  # slow enough that twenty kills come before the end
     path = config(
         tmp_path, server, top=f'cache = "{tmp_path}/shared.sqlite"\n', split="train_windows = 2\n",
         teacher=f"concurrency = {IN_FLIGHT}\n",
