@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from reasoningrec import read_config
+
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
     "dataset", "protocol", "method", "shots", "seed", "n", "positives", "auc", "auc_low", "auc_high", "log_loss",
@@ -97,6 +99,26 @@ def test_rows_of_another_seed_are_kept(tmp_path: Path) -> None:
     decisions.replace_rows(path, first)
     decisions.replace_rows(path, [{**first[1], "auc": 0.6}])
     assert [(row["seed"], row["auc"]) for row in decisions.read_rows(path)] == [(0, 0.5), (1, 0.6)]
+
+
+def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions = load("decisions")
+    monkeypatch.setenv("REASONINGREC_DATA", str(tmp_path))
+    for dataset, protocol in decisions.PLAN:
+        plain = read_config(decisions.Task(dataset, protocol, 0).example)
+        for variant in decisions.VARIANTS:
+            made = read_config(decisions.Task(dataset, protocol, 0, variant).config(tmp_path / "runs"))
+            assert (made.data, made.split, made.train.epochs) == (plain.data, plain.split, plain.train.epochs)
+            assert made != plain
+            assert bool(made.without) == bool(variant)
+    path = tmp_path / "rows.jsonl"
+    row = {"dataset": "demo", "protocol": "honest", "seed": 0, "auc": 0.5}
+    for methods in (("reasoningrec", "no-student"), ("no-evidence", "no-evidence-student"), ("reasoningrec",)):
+        decisions.replace_rows(path, [{**row, "method": method} for method in methods])
+    left = [found["method"] for found in decisions.read_rows(path)]
+    assert left == ["no-evidence", "no-evidence-student", "reasoningrec"]
 
 
 def test_every_run_of_the_plan_has_its_example() -> None:

@@ -42,7 +42,7 @@ NONE = 'without = ["descriptions", "profiles", "rationales"]\n'
 @pytest.mark.parametrize("method", METHODS)
 def test_a_prompt_shows_what_its_method_may(method: str) -> None:
     shown = METHODS[method]
-    request = question(CASE, shown, WORDS, 3)
+    request = question(CASE, shown, WORDS)
     text = request.messages[0].text
     assert "1. A Hill: LIKED" in text
     assert "2. A Sea: DISLIKED" in text
@@ -50,7 +50,7 @@ def test_a_prompt_shows_what_its_method_may(method: str) -> None:
     assert text.endswith("Will the viewer like the next film? Answer with one word: Yes or No.")
     assert ("A quiet film." in text, "Of a hill." in text) == (shown.descriptions, shown.descriptions)
     assert ("Likes hills." in text) == shown.profile
-    assert (request.id, request.fields, request.seed) == ("q", (), 3)
+    assert (request.id, request.fields, request.seed) == ("q", (), 0)
 
 
 class Told:
@@ -78,16 +78,16 @@ def test_answers_are_in_order_and_those_that_did_not_come_or_say_neither_are_non
         "q2": Reply("q2", neither),
         "q3": Reply("q3", "", error="too long"),
     }
-    first, *rest = ask(Told(replies), cases(4), "zero-shot", WORDS, 0)
+    first, *rest = ask(Told(replies), cases(4), "zero-shot", WORDS)
     assert first.p == pytest.approx(1 / (1 + 2.718281828**-2.9))
-    assert rest == [Said(None, "unanswered"), Said(None, "neither"), Said(None, "unanswered")]
+    assert rest == [Said(None, "unanswered"), Said(None, "neither"), Said(None, "unusable")]
     with pytest.raises(TeacherError, match="query q0"):
-        ask(Told({"q0": Reply("q0", "Yes")}), cases(1), "zero-shot", WORDS, 0)
+        ask(Told({"q0": Reply("q0", "Yes")}), cases(1), "zero-shot", WORDS)
 
 
 def test_every_demo_query_can_be_asked() -> None:
     for case in demo_line(users=60).cases[:20]:
-        assert case.target.title in question(case, METHODS["zero-shot-both"], WORDS, 0).messages[0].text
+        assert case.target.title in question(case, METHODS["zero-shot-both"], WORDS).messages[0].text
 
 
 def refused(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -102,6 +103,24 @@ def test_a_model_here_answers_as_its_logits_say_in_batches_of_unequal_prompts(
     again = Remembering(model, cache, "me")
     assert {reply.request_id: chance(reply.text) for reply in again.answer(ASKED)} == found
     assert (again.spending.asked, again.spending.cached) == (0, len(ASKED))
+
+
+def test_a_model_here_that_does_not_run_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck(*_: Any, **__: Any) -> None:
+        raise RuntimeError("sizes differ")
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", stuck)
+    with pytest.raises(TeacherError, match='model = "model": does not run: sizes differ'):
+        list(LocalChooser(ModelConfig(model=str(folder), max_new_tokens=8), Purse(BudgetConfig())).send(ASKED))
+
+
+def test_another_seed_asks_the_same(loaded: tuple[Any, Any], cache: Cache) -> None:
+    with completing(Completing(*loaded)) as server:
+        config = ModelConfig(endpoint=server.url, model="tiny")
+        for seed in (0, 1):
+            client = Remembering(ServedChooser(config, Purse(BudgetConfig()), cache, seed=seed), cache, "me")
+            list(client.answer(dataclasses.replace(request, seed=seed) for request in ASKED))
+        assert len(server.asked) == 1 + len(ASKED)
 
 
 @pytest.mark.parametrize("most", [20, 5])

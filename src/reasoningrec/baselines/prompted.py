@@ -47,8 +47,8 @@ def digest() -> str:
     return hashlib.sha256("".join(prompts.digest(name) for name in PROMPTS).encode()).hexdigest()
 
 
-def question(case: Case, shown: Shown, words: Words, seed: int) -> Request:
-    """What the model is asked."""
+def question(case: Case, shown: Shown, words: Words) -> Request:
+    """What the model is asked. Nothing is drawn, so another seed of the run asks the same."""
     texts = case.item_texts if shown.descriptions else {}
     text = prompts.render(
         PROMPTS[0],
@@ -62,7 +62,7 @@ def question(case: Case, shown: Shown, words: Words, seed: int) -> Request:
         items_word=words.items,
         user_word=words.user,
     )
-    return Request(case.query.id, (Message("user", text.strip()),), (), seed=seed)
+    return Request(case.query.id, (Message("user", text.strip()),), ())
 
 
 class Said(NamedTuple):
@@ -71,10 +71,11 @@ class Said(NamedTuple):
     p: float | None
     """P(Yes); None where there is no number."""
     note: str = ""
-    """"unanswered": no answer came; "neither": it names neither word; "bounded": it names one of the two."""
+    """"unanswered": no answer came; "unusable": none can, as to a prompt that is too long; "neither": it names neither
+    word; "bounded": it names one of the two."""
 
 
-def ask(client: Client, cases: Sequence[Case], method: str, words: Words, seed: int) -> list[Said]:
+def ask(client: Client, cases: Sequence[Case], method: str, words: Words) -> list[Said]:
     """What the model says to each case, in the order of `cases`.
 
     Args:
@@ -82,19 +83,20 @@ def ask(client: Client, cases: Sequence[Case], method: str, words: Words, seed: 
         cases: what may be shown.
         method: one of `METHODS`.
         words: of the domain.
-        seed: of the requests.
 
     Raises:
         TeacherError: the model cannot go on.
     """
-    requests = [question(case, METHODS[method], words, seed) for case in cases]
+    requests = [question(case, METHODS[method], words) for case in cases]
     found = {reply.request_id: _said(reply) for reply in client.answer(requests)}
     return [found[request.id] for request in requests]
 
 
 def _said(reply: Reply) -> Said:
-    if not reply.answered or reply.error:
+    if not reply.answered:
         return Said(None, "unanswered")
+    if reply.error:
+        return Said(None, "unusable")
     try:
         found = chance(reply.text)
     except (ValueError, TypeError):

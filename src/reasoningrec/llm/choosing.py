@@ -8,14 +8,11 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Final
 
-from reasoningrec.errors import TeacherError
 from reasoningrec.llm import likelihoods
-from reasoningrec.llm.client import Answer, Message, Request, Usage
-from reasoningrec.llm.completions import GIVERS, SILENT
-from reasoningrec.llm.endpoint import NOT_WELL, UNKNOWN, Endpoint
+from reasoningrec.llm.client import Message, Request
+from reasoningrec.llm.endpoint import Endpoint
 from reasoningrec.llm.likelihoods import Chance, Likelihood
-from reasoningrec.llm.received import SHOWN, Outcome, detail, parsed, usage_of
-from reasoningrec.llm.tokens import estimate
+from reasoningrec.llm.received import GIVERS, Outcome, first_choice, likely, parsed, unread
 from reasoningrec.rows import Json
 
 TOPS: Final = (20, 5)
@@ -54,7 +51,7 @@ class ServedChooser(Endpoint):
 
     def payload(self, request: Request) -> dict[str, Json]:
         """What the server is sent: the first token alone counts, so nothing is drawn."""
-        sampling: dict[str, Json] = {"temperature": 0.0, "max_tokens": 1, "seed": request.seed}
+        sampling: dict[str, Json] = {"temperature": 0.0, "max_tokens": 1}
         return {
             "model": self.name,
             "messages": turns(request),
@@ -74,18 +71,8 @@ class ServedChooser(Endpoint):
 
     def read(self, request: Request, text: str, seconds: float, tokens: int) -> Outcome:
         """Likelihoods from the body of a 200."""
-        whole = parsed(text)
-        try:
-            choice = whole["choices"][0]
-            written = str(choice["message"]["content"] or "")
-            found = likelihoods.read(choice.get("logprobs"))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            error = f"the answer is not one of a chat: {detail(text)}"
-            return Outcome(Answer(text[:SHOWN], error=error, received=False), again=True)
-        if not found:
-            return Outcome(Answer(written[:SHOWN], error=SILENT, received=False), fatal=GIVERS)
-        usage = usage_of(whole.get("usage"), Usage(1, tokens, estimate([written])))
-        return Outcome(Answer(likelihoods.dumps(found), "", "stop", usage, seconds))
+        choice = first_choice(text, lambda found: found["message"]["content"], tokens)
+        return likely(choice, seconds) if choice else unread(text, "a chat")
 
     def top(self) -> int:
         """How many log-probabilities are asked for; found out once for a server and model."""
@@ -99,20 +86,13 @@ class ServedChooser(Endpoint):
         return f"log-probabilities of {self.url} {self.name}"
 
     def _find_top(self) -> int:
-        self._retries = min(1, self.config.retries)  # some say 500 to what they do not know, however often
-        try:
-            for top in TOPS:
-                self._top = top
-                ((_, answer),) = self.send([Request("probe", (Message("user", "Is water wet? Yes or No."),), ())])
-                if answer.received:
-                    self._cache.note(self._noted, str(top))
-                    return top
-                if not answer.error.startswith(UNKNOWN):
-                    break
-        finally:
-            self._top, self._retries = None, self.config.retries
-        hint = f"Log-probabilities of chats are needed: {GIVERS}" if answer.error.startswith(UNKNOWN) else NOT_WELL
-        raise TeacherError(f"{self.url}: {answer.error}", hint=hint)
+        probe = Request("probe", (Message("user", "Is water wet? Yes or No."),), ())
+        found = self.first_taken(TOPS, self._use, probe, f"Log-probabilities of chats are needed: {GIVERS}")
+        self._cache.note(self._noted, str(found))
+        return found
+
+    def _use(self, top: int | None) -> None:
+        self._top = top
 
 
 def turns(request: Request) -> list[dict[str, Json]]:

@@ -11,22 +11,13 @@ import json
 from typing import Any, ClassVar, Final, NamedTuple
 
 from reasoningrec.config import ModelConfig
-from reasoningrec.errors import TeacherError
-from reasoningrec.llm import likelihoods
 from reasoningrec.llm.cache import Cache
-from reasoningrec.llm.client import Answer, Opened, Request, Usage
-from reasoningrec.llm.endpoint import NOT_WELL, UNKNOWN, Endpoint
+from reasoningrec.llm.client import Answer, Opened, Request
+from reasoningrec.llm.endpoint import Endpoint
 from reasoningrec.llm.limits import Purse
-from reasoningrec.llm.received import SHOWN, Outcome, detail, parsed, usage_of
+from reasoningrec.llm.received import GIVERS, Outcome, first_choice, likely, parsed, unread
 from reasoningrec.llm.settings import answering
-from reasoningrec.llm.tokens import estimate
 from reasoningrec.rows import Json
-
-SILENT: Final = "the server gives no log-probabilities, from which a student's decision is read"
-GIVERS: Final = (
-    "vLLM, SGLang and llama.cpp's server give them; llama-cpp-python with `--logits_all true`; `transformers serve` "
-    "does not."
-)
 
 
 class Way(NamedTuple):
@@ -82,20 +73,12 @@ class Completions(Endpoint):
     def read(self, request: Request, text: str, seconds: float, tokens: int) -> Outcome:
         """A text, or likelihoods, from the body of a 200."""
         assert request.opened is not None
-        whole = parsed(text)
-        try:
-            choice = whole["choices"][0]
-            written, finish = str(choice["text"] or ""), str(choice.get("finish_reason") or "stop")
-            found = likelihoods.read(choice.get("logprobs"))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            error = f"the answer is not one of a server of completions: {detail(text)}"
-            return Outcome(Answer(text[:SHOWN], error=error, received=False), again=True)
-        usage = usage_of(whole.get("usage"), Usage(1, tokens, estimate([written])))
-        if not request.opened.likelihoods:
-            return Outcome(Answer(written, "", finish, usage, seconds))
-        if not found:
-            return Outcome(Answer(written[:SHOWN], error=SILENT, received=False), fatal=GIVERS)
-        return Outcome(Answer(likelihoods.dumps(found), "", finish, usage, seconds))
+        choice = first_choice(text, lambda found: found["text"], tokens)
+        if choice is None:
+            return unread(text, "a server of completions")
+        if request.opened.likelihoods:
+            return likely(choice, seconds)
+        return Outcome(Answer(choice.text, "", choice.finish, choice.usage, seconds))
 
     def way(self) -> Way:
         """How the server is asked; found out once for a server and model, by one small request or a few."""
@@ -109,27 +92,15 @@ class Completions(Endpoint):
         return f"completions of {self.url} {self.name}"
 
     def _find_way(self) -> Way:
-        self._retries = min(1, self.config.retries)  # some say 500 to what they do not know, however often
-        try:
-            for way in WAYS if self._sample.opened.text is not None else WAYS[:2]:
-                answer = self._try_way(way)
-                if answer.received:
-                    self._cache.note(self._noted, json.dumps(way))
-                    return way
-                if not answer.error.startswith(UNKNOWN):
-                    break
-        finally:
-            self._way, self._retries = None, self.config.retries
-        hint = (
-            f"Log-probabilities of completions are needed: {GIVERS}" if answer.error.startswith(UNKNOWN) else NOT_WELL
-        )
-        raise TeacherError(f"{self.url}: {answer.error}", hint=hint)
-
-    def _try_way(self, way: Way) -> Answer:
-        self._way = way
         opened = dataclasses.replace(self._sample.opened, most=1, likelihoods=True)
-        ((_, answer),) = self.send([Request("probe", (), (), opened=opened)])
-        return answer
+        ways = WAYS if opened.text is not None else WAYS[:2]
+        needed = f"Log-probabilities of completions are needed: {GIVERS}"
+        found = self.first_taken(ways, self._use, Request("probe", (), (), opened=opened), needed)
+        self._cache.note(self._noted, json.dumps(found))
+        return found
+
+    def _use(self, way: Way | None) -> None:
+        self._way = way
 
     def _asked(self, request: Request, way: Way) -> dict[str, Json]:
         opened = request.opened

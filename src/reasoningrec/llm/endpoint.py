@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -34,6 +34,7 @@ from reasoningrec.llm.settings import answering
 from reasoningrec.llm.tokens import Counter
 from reasoningrec.rows import Json
 
+W = TypeVar("W")
 GIVE_UP: Final = 20
 """So many requests in a row without any answer, all tries used up: the server is gone."""
 MOST_BYTES: Final = 8 << 20
@@ -365,6 +366,33 @@ class Endpoint:
         form: Form = "schema" if fits else "lines"
         self.assume(form)
         return form
+
+    def first_taken(self, ways: Iterable[W], use: Callable[[W | None], None], probe: Request, needed: str) -> W:
+        """The first way of asking that the server takes, found out by a small request or a few.
+
+        Args:
+            ways: in the order to try.
+            use: told the way to ask in; None = none is known.
+            probe: the request.
+            needed: what to say where the server knows none of them.
+
+        Raises:
+            TeacherError: it takes none, or is not well.
+        """
+        self._retries = min(1, self.config.retries)  # some say 500 to what they do not know, however often
+        try:
+            for way in ways:
+                use(way)
+                ((_, answer),) = self.send([probe])
+                if answer.received:
+                    return way
+                if not answer.error.startswith(UNKNOWN):
+                    break
+        finally:
+            use(None)
+            self._retries = self.config.retries
+        hint = needed if answer.error.startswith(UNKNOWN) else NOT_WELL
+        raise TeacherError(f"{self.url}: {answer.error}", hint=hint)
 
     def assume(self, form: Form) -> None:
         """Take it as found out that answers are asked for in this form, now and in later sittings."""

@@ -35,6 +35,8 @@ from reasoningrec.llm.settings import answering
 from reasoningrec.llm.templates import Prompt, Template
 from reasoningrec.rows import Json
 
+STUCK: Final = (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError)
+"""What a model raises that does not run."""
 WINDOW: Final = 8
 """So many batches of requests are taken together and sorted by length, so that little is padded."""
 
@@ -187,12 +189,17 @@ class Local:
             )
         except torch.cuda.OutOfMemoryError:
             return None
-        except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError) as error:
-            hint = f"Are the values in `extra` right? {', '.join(extra)}." if extra else "Try another model."
-            kind = ConfigError if extra else TeacherError
-            raise kind(f'model = "{self.name}": does not run: {error}', hint=hint) from error
+        except STUCK as error:
+            raise self._stuck(error, extra) from error
         rows: list[list[int]] = whole_BT[:, tokens_BT.shape[1] :].tolist()
         return rows
+
+    def _stuck(self, error: Exception, extra: Iterable[str] = ()) -> ConfigError | TeacherError:
+        """The error to raise where the model does not run; `extra` are the settings that may be why."""
+        text = f'model = "{self.name}": does not run: {error}'
+        if names := ", ".join(extra):
+            return ConfigError(text, hint=f"Are the values in `extra` right? {names}.")
+        return TeacherError(text, hint="Try another model.")
 
     def _loaded(self) -> Any:
         """The model, loaded at the first call, with settings of its own for nothing but the tokens that end a text."""

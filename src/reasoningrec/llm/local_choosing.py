@@ -14,7 +14,7 @@ from reasoningrec.llm import likelihoods
 from reasoningrec.llm.choosing import TOPS, turns
 from reasoningrec.llm.client import Answer, Request, Usage
 from reasoningrec.llm.likelihoods import Likelihood
-from reasoningrec.llm.local import Asked, Local
+from reasoningrec.llm.local import STUCK, Asked, Local
 from reasoningrec.llm.templates import Prompt
 from reasoningrec.rows import Json
 
@@ -35,6 +35,8 @@ class LocalChooser(Local):
             best = self._likeliest([asked.prompt.tokens for asked in batch])
         except torch.cuda.OutOfMemoryError:
             best = None
+        except STUCK as error:
+            raise self._stuck(error) from error
         if best is None:
             torch.cuda.empty_cache()  # here, where no error holds on to the tensors any more
             return None

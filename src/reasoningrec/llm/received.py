@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from reasoningrec.llm import likelihoods
 from reasoningrec.llm.client import Answer, Usage
 from reasoningrec.llm.forms import part_thinking, problem
+from reasoningrec.llm.likelihoods import Likelihood
 from reasoningrec.llm.tokens import estimate
 
 PASSING: Final = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
@@ -30,6 +32,11 @@ MOST_TOKENS: Final = 10**9
 """A count above is none."""
 SHOWN: Final = 2000
 """Signs of what is no answer that are kept."""
+SILENT: Final = "the server gives no log-probabilities, from which a decision is read"
+GIVERS: Final = (
+    "vLLM, SGLang and llama.cpp's server give them; llama-cpp-python with `--logits_all true`; `transformers serve` "
+    "does not."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +89,48 @@ def received(text: str, seconds: float, prompt_tokens: int) -> Outcome:
         finish = str(choice.get("finish_reason") or "stop")
         aside = _written(message.get("reasoning_content") or message.get("reasoning"))
     except (KeyError, IndexError, TypeError, AttributeError):
-        error = f"the answer is not one of a chat server: {detail(text)}"
-        return Outcome(Answer(text[:SHOWN], error=error, received=False), again=True)
+        return unread(text, "a chat server")
     said, thoughts = part_thinking(content)
     thinking = "\n".join(part for part in (aside, thoughts) if part)
     error, said = problem(said, refusal, finish, thinking)
     usage = usage_of(whole.get("usage"), Usage(1, prompt_tokens, estimate(filter(None, (content, aside)))))
     return Outcome(Answer(said, thinking, finish, usage, seconds, error))
+
+
+class Choice(NamedTuple):
+    """What a server wrote, and how likely it says that the first token was."""
+
+    text: str
+    finish: str
+    likelihoods: list[Likelihood] | None
+    """None where it does not say."""
+    usage: Usage
+
+
+def first_choice(text: str, of: Callable[[Any], object], prompt_tokens: int) -> Choice | None:
+    """The first choice in the body of a 200, whose text `of` finds; None where the body is of another form."""
+    whole = parsed(text)
+    try:
+        choice = whole["choices"][0]
+        written, finish = str(of(choice) or ""), str(choice.get("finish_reason") or "stop")
+        found = likelihoods.read(choice.get("logprobs"))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return None
+    guess = Usage(1, prompt_tokens, estimate([written]))
+    return Choice(written, finish, found, usage_of(whole.get("usage"), guess))
+
+
+def likely(choice: Choice, seconds: float) -> Outcome:
+    """The likelihoods of a choice as an answer, whose text is `likelihoods.dumps` of them."""
+    if not choice.likelihoods:
+        return Outcome(Answer(choice.text[:SHOWN], error=SILENT, received=False), fatal=GIVERS)
+    return Outcome(Answer(likelihoods.dumps(choice.likelihoods), "", choice.finish, choice.usage, seconds))
+
+
+def unread(text: str, whose: str) -> Outcome:
+    """The body of a 200 that is not of the form that `whose` have."""
+    error = f"the answer is not one of {whose}: {detail(text)}"
+    return Outcome(Answer(text[:SHOWN], error=error, received=False), again=True)
 
 
 def pause_of(after: str) -> float | None:

@@ -50,7 +50,7 @@ def ask_model(desk: Desk, method: str, cases: Sequence[Case]) -> list[Row]:
     words = wording(config)
     named = prompted.Words(words.item_word, words.items_word, words.user_word)
     with opened_chooser(config, desk.folder) as client:
-        said = prompted.ask(client, cases, method, named, config.seed)
+        said = prompted.ask(client, cases, method, named)
     return [{"p": one.p, **({"note": one.note} if one.note else {})} for one in said]
 
 

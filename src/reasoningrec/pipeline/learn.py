@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -123,9 +123,7 @@ def predict(desk: Desk) -> Outcome:
         texts = steps.do("write", explained, write)
         others = answers_of_baselines(desk, journal, steps.told)
         said = {method: steps.do(f"baseline/{method}", scored, partial(ask_model, desk, method)) for method in asked}
-    for method, rows in said.items():
-        check_said(method, rows.values())
-        others[method] = student_answers(space.windows["id"].to_list(), {id: row["p"] for id, row in rows.items()})
+    others |= {method: _zero_shot(space, method, rows) for method, rows in said.items()}
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
     _write_predictions(desk, scores, decisions, others)
     served.note_spending(desk, student)
@@ -134,14 +132,23 @@ def predict(desk: Desk) -> Outcome:
             "scored": len(scored),
             "invalid": sum(value is None for value in scores.values()),
             **served.counts_of(answers.values()),
-            **{
-                f"zero_shot_{note}": count
-                for note, count in served.counts_of(row for rows in said.values() for row in rows.values()).items()
-            },
+            **_zero_shot_counts(said.values()),
             "explained": len(explained),
             "explained_by_student": sum(texts[id]["origin"] == "student" for id in explained),
         }
     )
+
+
+def _zero_shot(space: Workspace, method: str, rows: Mapping[str, Row]) -> Floats:
+    """(N,) P(Yes) by a prompted method, rows as in the windows; nan where there is none. Raises as `check_said`."""
+    check_said(method, rows.values())
+    return student_answers(space.windows["id"].to_list(), {id: row["p"] for id, row in rows.items()})
+
+
+def _zero_shot_counts(said: Iterable[Mapping[str, Row]]) -> dict[str, int]:
+    """How many answers of the prompted methods have a note, by the note."""
+    noted = served.counts_of(row for rows in said for row in rows.values())
+    return {f"zero_shot_{note}": count for note, count in noted.items()}
 
 
 class _Steps:
