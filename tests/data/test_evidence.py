@@ -21,7 +21,6 @@ from reasoningrec.data.evidence import EvidenceTable, Questions, logit, train_ro
 from reasoningrec.records import Item
 
 M = EvidenceConfig().smoothing
-TREND = 4
 ITEM = {item.id: item for item in CATALOGUE}
 
 
@@ -149,14 +148,6 @@ class Slow:
         k = max(len(weights), 1)
         return {"crowd_word": sum(weights) / k, "crowd_word_n": sum(counts) / k}
 
-    def trend(self) -> dict[str, float]:
-        """The last four reactions of anybody, where time parts them from those before."""
-        earlier = sorted((row for row in self.rows if row.time < self.target.time), key=lambda row: row.time)
-        last = earlier[-TREND:]
-        if len(earlier) > TREND and earlier[-TREND - 1].time == last[0].time:
-            return {}  # which of two reactions at once is the later is not said
-        return {"trend": weight(likes(last), len(last), self.base)}
-
     def co_liked(self) -> dict[str, float]:
         found: dict[str, float] = {}
         places = [None] * (self.history - len(self.shown)) + self.shown
@@ -204,9 +195,8 @@ rows_of = st.lists(
 
 @pytest.fixture(autouse=True, scope="module")
 def small_parts() -> Iterator[None]:
-    """Few reactions make a trend, and groups are counted in many parts, so that short lists test both."""
+    """Groups are counted in many parts, so that short lists test that too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "TREND", TREND)
         patch.setattr(evidence, "MEMBERS", 7)
         yield
 
@@ -227,7 +217,7 @@ def test_all_numbers_are_those_of_the_slow_account(
     for at, found in zip(line.windows["at"], line.numbers.iter_rows(named=True), strict=True):
         slow = Slow(rows, of_row[int(line.timeline.row[at])], history, protocol == "strict")
         expected = slow.user() | slow.item() | slow.attributes(price_bands(CATALOGUE)) | slow.co_liked()
-        expected |= slow.words() | slow.trend()
+        expected |= slow.words()
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=2e-6)
 
 

@@ -97,10 +97,22 @@ def test_strict_shows_only_what_is_strictly_earlier() -> None:
     rows += rows_of("v", 4, 50, per_day=4)
     honest, strict = line_of(rows), line_of(rows, "strict")
     assert honest.windows.filter(user="u")["past"].to_list() == [9, 7, 8]
-    assert strict.windows.filter(user="u")["past"].to_list() == [9, 6, 6]
-    assert strict.windows.filter(user="v")["past"].to_list() == [0, 0, 0]
-    assert all(example.query.history == () for example in strict.examples if example.query.user == "v")
-    assert honest.windows["id"].to_list() == strict.windows["id"].to_list()
+    assert strict.windows.filter(user="u").select("id", "past").rows() == [
+        ("test/u/000009", 9), ("train/u/000005", 3), ("valid/u/000008", 6),
+    ]  # fmt: skip
+    alone = strict.windows.filter(user="v")
+    assert alone.select("role", "past").rows() == [("test", 0)]  # all on one day: nothing is known, nothing learned
+    assert next(example for example in strict.examples if example.query.user == "v").query.history == ()
+
+
+def test_strict_learns_nothing_from_the_time_of_a_later_target() -> None:
+    rows = rows_of("u", 12, per_day=3)  # test is the last of day 3
+    line = line_of(rows, "strict", tests_per_user=2, train_windows=2)
+    assert line.windows["id"].to_list() == [
+        "test/u/000010", "test/u/000011", "train/u/000004", "train/u/000005", "valid/u/000008",
+    ]  # fmt: skip
+    assert line.windows.filter("main")["id"].to_list()[2:] == ["train/u/000005", "valid/u/000008"]
+    assert rows_before(line, 99) == [("u", 1, 0), ("u", 2, 0), ("u", 3, 3)]
 
 
 def test_paper_knows_what_honest_does_of_the_users_own_rows() -> None:
@@ -127,6 +139,19 @@ def test_ids_are_sorted_and_name_role_user_and_place() -> None:
     assert ids[:2] == ["test/u10/000004", "test/u9/000004"]
 
 
+def roles_of(own: list[Row], tests: int, train: int, protocol: Protocol) -> dict[int, str]:
+    """Role of each row of a user that has one, by its place: written apart from what it checks."""
+
+    def before(place: int) -> list[int]:
+        strict = protocol == "strict"
+        return [p for p in range(place) if not strict or own[p].time < own[place].time]  # type: ignore[operator]
+
+    found = dict.fromkeys(range(max(0, len(own) - tests), len(own)), "test")
+    for valid in before(min(found, default=0))[-1:]:
+        found |= {valid: "valid"} | dict.fromkeys(before(valid)[-train:], "train")
+    return {place: role for place, role in found.items() if place}
+
+
 places = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), min_size=3, max_size=30)
 
 
@@ -144,6 +169,7 @@ def test_windows_hold_for_any_rows(
         user: sorted((row for row in rows if row.user == user), key=lambda row: (row.time, row.row)) for user in "abc"
     }
     assert line.windows["id"].is_unique().all()
+    assert line.windows.height == sum(len(roles_of(own, tests, train, protocol)) for own in order.values())
     for window, example in zip(line.windows.iter_rows(named=True), line.examples, strict=True):
         own, place = order[window["user"]], int(window["id"].rsplit("/", 1)[1])
         target = own[place]
@@ -152,9 +178,7 @@ def test_windows_hold_for_any_rows(
         assert (window["item"], window["time"], window["label"]) == (target.item, target.time, target.liked)
         assert window["past"] == len(known)
         assert [reaction.rating for reaction in example.query.history] == [row.rating for row in known[-history:]]
-        from_end = len(own) - 1 - place
-        assert window["role"] == ("test" if from_end < tests else "valid" if from_end == tests else "train")
-        assert train == 0 or from_end <= tests + train
+        assert window["role"] == roles_of(own, tests, train, protocol)[place]
         assert 0 <= window["profile"] <= max(0, len(known) - history)
 
 
@@ -231,7 +255,8 @@ def test_earlier_targets_are_the_latest_of_every_user_that_fit() -> None:
 
 def test_earlier_targets_of_strict_know_earlier_days_alone() -> None:
     line = line_of(rows_of("a", 8, per_day=2), protocol="strict")
-    assert rows_before(line, 99) == [("a", 1, 0), ("a", 2, 2), ("a", 3, 2), ("a", 4, 4)]
+    assert line.windows["id"].to_list() == ["test/a/000007", "train/a/000003", "valid/a/000005"]
+    assert rows_before(line, 99) == [("a", 1, 0), ("a", 2, 2)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -20,9 +20,10 @@ def rows(times: bool = True) -> list[Row]:
     found = []
     for user in range(8):
         day = user * DAY if times else None
-        later = (20 + user) * DAY if times else None
         found += [Row(10 * user, f"u{user}", "i1", 4, day, f"first {user}")]
-        found += [Row(10 * user + n, f"u{user}", f"i{n + 1}", 4, later, f"own {user} {n}") for n in (1, 2, 3)]
+        for n in (1, 2, 3):
+            later = (20 + user + 10 * n) * DAY if times else None
+            found.append(Row(10 * user + n, f"u{user}", f"i{n + 1}", 4, later, f"own {user} {n}"))
     return [
         *found,
         Row(90, "z", "i2", 5, 0 if times else None),

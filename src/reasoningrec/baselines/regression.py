@@ -19,12 +19,12 @@ from reasoningrec.data.timeline import Bools, Floats
 INPUTS: Final = (
     "user", "window", "recent", "last", "user_stars", "item", "item_surprise", "item_stars", "item_log_n", "same",
     "own_brand", "own_category", "own_price", "crowd_brand", "crowd_category", "crowd_price", "crowd_word", "day",
-    "gap", "trend", "alike", "alike_liked", "alike_disliked", "co_liked", "co_liked_max", "co_liked_min", "vote",
+    "gap", "alike", "alike_liked", "alike_disliked", "co_liked", "co_liked_max", "co_liked_min", "vote",
 )  # fmt: skip
 """The numbers (see `data.evidence`) that models read; those that a dataset lacks are left out."""
 PENALTY: Final = 0.03
 """C of the logistic regression (inverse L2 strength) on standardised inputs."""
-TREES, DEPTH, RATE, ROWS, LEAF = 150, 3, 0.05, 0.7, 20
+TREES, DEPTH, RATE, ROWS, LEAF = 150, 2, 0.05, 0.7, 50
 """Boosting: trees, their depth, learning rate, share of rows for each, least rows in a leaf (Friedman, 2002)."""
 
 

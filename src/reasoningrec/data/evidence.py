@@ -26,8 +26,6 @@ Columns = dict[str, Floats]
 DAY = 86_400
 RECENT = 3
 """Reactions that count as "the last ones"."""
-TREND = 300
-"""Reactions of anybody that tell how much is liked these days."""
 MEMBERS = 5_000_000
 """Pairs (reaction, group of its item) counted at once."""
 
@@ -86,10 +84,10 @@ def numbers(
 
 
 def train_rows(timeline: Timeline, windows: pl.DataFrame) -> Ints:
-    """The timeline's rows that lie before every valid and test target of their user."""
-    held = windows.filter(pl.col("role") != "train")["at"].to_numpy()
+    """The timeline's rows that every valid and test target of their user may know."""
+    held = windows.filter(pl.col("role") != "train")
     first_held = np.full(len(timeline.users), np.iinfo(np.int64).max)
-    np.minimum.at(first_held, timeline.user[held], timeline.position[held])
+    np.minimum.at(first_held, timeline.user[held["at"].to_numpy()], held["past"].to_numpy())
     return np.flatnonzero(timeline.position < first_held[timeline.user])
 
 
@@ -113,8 +111,6 @@ class EvidenceTable:
         self._crowd = Crowd.of(timeline, crowd, clock)
         self._all = CountsBefore(np.zeros_like(user), clock, says)
         self._own_all = CountsBefore(user, clock, says)
-        order = np.argsort(clock, kind="stable")
-        self._clock, self._said = clock[order], running_sum(says[order])
         self._item = CountsBefore(item, clock, says)
         self._own_item = CountsBefore(user * len(timeline.items) + item, clock, says)
         surprise = self._surprise()[crowd]
@@ -237,7 +233,7 @@ class EvidenceTable:
         n, s = counts(asked.user[query] * kinds + value, asked.past[query])
         weight = logit(self.shrunk(n, s, user_p[query])) - logit(user_p[query])
         q = asked.user.size
-        best = _largest(query, np.abs(weight), q)
+        best = _largest(query, np.abs(weight).round(9), q)  # no last bit parts equal weights
         taken = np.where(best >= 0, best, 0)
         there = (best >= 0) & (n[taken] > 0 if n.size else False)
 
@@ -277,10 +273,7 @@ class EvidenceTable:
         return {f"crowd_{name}": weights / total, f"crowd_{name}_n": counted / total}
 
     def _moment(self, asked: Questions, known: Columns) -> Columns:
-        """Reactions the user gave on the target's own day before it, the days since the last one, and the times.
-
-        `trend` is the weight of the last `TREND` reactions of anybody before the moment.
-        """
+        """Reactions the user gave on the target's own day before it, and the days since the last one."""
         q = asked.user.size
         if asked.time is None or self.timeline.time is None:
             return {}
@@ -293,15 +286,11 @@ class EvidenceTable:
         last_day = np.where(asked.past > 0, own_day[np.maximum(stop - 1, 0)], day)
         same_day = logit(self.shrunk(n, s, known["user_share"])) - logit(known["user_share"])
         assert n.size == q
-        before = np.searchsorted(self._clock, asked.clock, side="left")
-        first = np.maximum(before - TREND, 0)
-        lately = self.shrunk((before - first).astype(np.float64), self._said[before] - self._said[first], known["base"])
         return {
             "day_n": n,
             "day_liked": s,
             "day": same_day,
             "gap": np.log1p(np.maximum(day - last_day, 0)),
-            "trend": logit(lately) - logit(known["base"]),
         }
 
     def history_of(self, asked: Questions) -> tuple[Ints, Bools]:

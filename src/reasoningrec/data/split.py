@@ -4,21 +4,26 @@ Per user in (time, file order): the last `tests_per_user` rows are test targets,
 that train targets. The history of a target is the k rows before it. A row with nothing before it is never a target.
 
 `strict` shows only what lies strictly before the target's time: rows of the target's own day are left out where times
-are days. `honest` and `paper` show what lies before it in (time, file order), as the paper does.
+are days. Nor is anything learned from them: valid is the user's last row strictly earlier than the first test target,
+and train targets are strictly earlier than valid. `honest` and `paper` show, and learn from, what lies before a target
+in (time, file order), as the paper does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import polars as pl
 
 from reasoningrec.config import Protocol, SplitConfig
-from reasoningrec.data.timeline import Ints, Timeline
+from reasoningrec.data.timeline import Bools, Ints, Timeline
 from reasoningrec.errors import DataError
 from reasoningrec.records import Example, Query, Reaction, Role
+
+NO_TARGET: Final = np.iinfo(np.int64).max
+"""Rank of a row that nothing is asked about or learned from."""
 
 
 def split(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.DataFrame:
@@ -37,16 +42,13 @@ def split(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.Dat
             'protocol = "strict" needs times, and these data have none',
             hint='Use protocol = "honest": facts on others then come from other users\' train windows only.',
         )
-    tests = config.tests_per_user
-    from_end = timeline.length[timeline.user] - 1 - timeline.position
-    role = np.select([from_end < tests, from_end == tests], ["test", "valid"], "train")
-    wanted = timeline.position >= 1
-    if config.train_windows:
-        wanted &= from_end <= tests + config.train_windows
-    at = np.flatnonzero(wanted)
+    tests, rank = config.tests_per_user, _ranks(timeline, config.tests_per_user, protocol)
+    role = np.select([rank < tests, rank == tests], ["test", "valid"], "train")
+    most = tests + (config.train_windows or timeline.user.size)
+    at = np.flatnonzero((timeline.position >= 1) & (rank <= most))
     if not at.size:
         raise DataError("no user has two interactions, so there is nothing to ask about")
-    past = past_rows(timeline, at, protocol)
+    past, main = past_rows(timeline, at, protocol), rank[at] <= tests + 1
     frame = pl.DataFrame(
         {
             "role": role[at],
@@ -54,10 +56,10 @@ def split(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.Dat
             "item": np.asarray(timeline.items, dtype=object)[timeline.item[at]].astype(str),
             "time": timeline.time[at] if timeline.time is not None else pl.Series([None] * at.size, dtype=pl.Int64),
             "label": timeline.liked[at],
-            "main": from_end[at] <= tests + 1,
+            "main": main,
             "at": at,
             "past": past,
-            "profile": _profile_rows(timeline, at, past, config),
+            "profile": _profile_rows(timeline, at, past, main, config.history),
         }
     )
     name = pl.concat_str(
@@ -72,17 +74,38 @@ def earlier(timeline: Timeline, config: SplitConfig, protocol: Protocol, most: i
     The next target before the windows of every user, then the one before that, and so on, as long as all together are
     at most `most`.
     """
-    from_end = timeline.length[timeline.user] - 1 - timeline.position
+    rank = _ranks(timeline, config.tests_per_user, protocol)
     first = config.tests_per_user + config.train_windows + 1
     if not config.train_windows:  # all of them are windows already
         first = timeline.user.size
-    at = np.flatnonzero((timeline.position >= 1) & (from_end >= first))
-    total = np.cumsum(np.bincount(from_end[at] - first))
-    at = at[from_end[at] - first < int((total <= most).sum())]
+    at = np.flatnonzero((timeline.position >= 1) & (rank >= first) & (rank < NO_TARGET))
+    total = np.cumsum(np.bincount(rank[at] - first))
+    at = at[rank[at] - first < int((total <= most).sum())]
     return pl.DataFrame(
         {"role": ["train"] * at.size, "label": timeline.liked[at], "at": at, "past": past_rows(timeline, at, protocol)},
         schema={"role": pl.String, "label": pl.Boolean, "at": pl.Int64, "past": pl.Int64},
     )
+
+
+def _ranks(timeline: Timeline, tests: int, protocol: Protocol) -> Ints:
+    """(N,) which target of its user a row is: 0 to tests - 1 test, from the last on, then valid, then train's.
+
+    `NO_TARGET` under `strict`: rows of the time of the first test target, or of valid, that are neither.
+    """
+    from_end: Ints = timeline.length[timeline.user] - 1 - timeline.position
+    if protocol != "strict":
+        return from_end
+    rank = np.full_like(from_end, NO_TARGET)
+    rank[from_end < tests] = from_end[from_end < tests]
+    start = timeline.start[:-1]
+    valid = start + past_rows(timeline, start + np.maximum(timeline.length - tests, 0), protocol) - 1
+    user = np.flatnonzero(valid >= start)
+    rank[valid[user]] = tests
+    before = np.zeros_like(start)
+    before[user] = past_rows(timeline, valid[user], protocol)
+    back = before[timeline.user] - 1 - timeline.position
+    rank[back >= 0] = tests + 1 + back[back >= 0]
+    return rank
 
 
 def past_rows(timeline: Timeline, at: Ints, protocol: Protocol) -> Ints:
@@ -95,9 +118,11 @@ def past_rows(timeline: Timeline, at: Ints, protocol: Protocol) -> Ints:
     return (first_of_moment - timeline.start[timeline.user[at]]).astype(np.int64)
 
 
-def _profile_rows(timeline: Timeline, at: Ints, past: Ints, config: SplitConfig) -> Ints:
-    main_start = timeline.length[timeline.user[at]] - 2 - config.tests_per_user - config.history
-    return np.clip(np.minimum(main_start, past - config.history), 0, None)
+def _profile_rows(timeline: Timeline, at: Ints, past: Ints, main: Bools, history: int) -> Ints:
+    first_main = timeline.length.copy()
+    np.minimum.at(first_main, timeline.user[at[main]], timeline.position[at[main]])
+    known: Ints = np.minimum(first_main[timeline.user[at]], past) - history
+    return np.maximum(known, 0)
 
 
 def examples(timeline: Timeline, windows: pl.DataFrame, history: int) -> Iterator[Example]:
