@@ -28,9 +28,9 @@ def paper_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_honest_run_passes(cli: Cli, small_run: Path, tmp_path: Path) -> None:
     answer = cli("audit", "--run", small_run, "--sample", "5", "--out", tmp_path / "audit.json")
     assert answer.code == 0
-    assert answer.out.count("passed") == 7
+    assert answer.out.count("passed") == 8
     found = read_json(tmp_path / "audit.json")
-    assert [check["ruling"] for check in found["checks"]] == ["passed"] * 7
+    assert [check["ruling"] for check in found["checks"]] == ["passed"] * 8
     assert [figure["name"] for figure in found["text"]][:1] == ["title, brand, categories"]
     assert found["text"][2]["low"] <= found["text"][2]["value"] <= found["text"][2]["high"]
 

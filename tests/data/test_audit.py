@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import assume, given, settings
@@ -14,18 +15,21 @@ from making import CATALOGUE, DAY, Line, Row, corpus_of, demo_line
 from reasoningrec.config import SplitConfig
 from reasoningrec.data.audit import Audited, Check, audit
 from reasoningrec.data.overlap import RUN, Phrasebook, phrases
+from reasoningrec.data.split import earlier
 from reasoningrec.records import Case, Reaction
 
 
 def audited(line: Line, **changes: object) -> Audited:
     at = line.windows["at"].to_numpy()
     counts = line.reviews(line.windows).count(line.timeline.item[at], line.timeline.clock[at]).tolist()
+    past = earlier(line.timeline, line.split, line.protocol, 100)
     found = Audited(
         corpus=line.corpus,
         timeline=line.timeline,
         windows=line.windows,
         attributes=line.attributes,
         protocol=line.protocol,
+        learned=np.concatenate([line.windows.filter(role="train")["at"], past["at"]]),
         numbers=line.numbers,
         settings=line.evidence,
         history=line.split.history,
@@ -135,6 +139,26 @@ def test_a_same_day_row_is_found_under_strict(line: Line) -> None:
     made = Line(corpus_of(rows), SplitConfig(history=3))
     assert rulings(audited(made))["times"].ruling == "passed"
     assert rulings(audited(made, protocol="strict"))["times"].ruling == "found"
+
+
+def test_a_row_of_the_targets_time_that_is_learned_from_is_found_under_strict() -> None:
+    rows = [Row(n, "u1", f"i{n % 6 + 1}", 4.0, DAY * (n // 2)) for n in range(9)]  # the test target is alone on its day
+    strict = audited(Line(corpus_of(rows), SplitConfig(history=3), "strict"))
+    assert strict.windows["id"].to_list() == ["test/u1/000008", "train/u1/000005", "valid/u1/000007"]
+    assert rulings(strict)["learned"].ruling == "passed"
+    same_day = dataclasses.replace(strict, learned=np.append(strict.learned, strict.known.at["valid/u1/000007"] - 1))
+    check = rulings(same_day)["learned"]
+    assert (check.ruling, [find.query_id for find in check.examples]) == ("found", ["valid/u1/000007"])
+    assert rulings(dataclasses.replace(same_day, protocol="honest"))["learned"].ruling == "passed"
+
+
+@pytest.mark.parametrize("role", ["valid", "test"])
+def test_a_held_target_that_is_learned_from_is_found(honest: Audited, role: str) -> None:
+    id = next(id for id in honest.windows["id"] if id.startswith(role))
+    leaking = dataclasses.replace(honest, learned=np.append(honest.learned, honest.known.at[id]))
+    check = rulings(leaking)["learned"]
+    assert check.ruling == "found"
+    assert id in [find.query_id for find in check.examples]
 
 
 @pytest.mark.parametrize("column", ["item_n", "user_liked"])

@@ -11,6 +11,7 @@ is what shows their leak.
 | `numbers` | all numbers of drawn questions with those of data that end before it, its answer turned round |
 | `sources` | every review a text was written from with the question's moment and the list of targets |
 | `overlap` | every phrase of every text shown with all reviews the question may not know |
+| `learned` | every row that is learned from with what the valid and test questions of its user may know |
 | `target-in-history` | the history with the target's own row, and with earlier rows of the same item |
 | `label-words` | the texts and facts with words that tell the answer or name the user |
 """
@@ -83,6 +84,7 @@ class Audited:
     Attributes:
         corpus, timeline, windows, attributes: the data as the run holds them.
         protocol: of the run.
+        learned: places in the timeline of all train targets: those of the windows, and the earlier ones.
         numbers: stored evidence, rows as in `windows`.
         settings: of the evidence.
         history: k.
@@ -100,6 +102,7 @@ class Audited:
     windows: pl.DataFrame
     attributes: Attributes
     protocol: Protocol
+    learned: Ints
     numbers: pl.DataFrame
     settings: EvidenceConfig
     history: int
@@ -193,6 +196,7 @@ def audit(given: Audited) -> tuple[Check, ...]:
         check_numbers(given),
         check_sources(given),
         check_overlap(given),
+        check_learned(given),
         check_history(given),
         check_words(given),
     )
@@ -398,6 +402,25 @@ def _provable(given: Audited, said: Mapping[int, str]) -> tuple[bool, list[str]]
     if given.timeline.time is None:
         notes.append(NO_TIMES)
     return not given.given and given.timeline.time is not None, notes
+
+
+def check_learned(given: Audited) -> Check:
+    """Rows of its user that a valid or test question is answered by having learned from are rows that it may know."""
+    line, finds, tried = given.timeline, _Finds(), 0
+    of_user: dict[int, list[int]] = {}
+    for row in np.unique(given.learned).tolist():
+        of_user.setdefault(int(line.user[row]), []).append(row)
+    valid = dict(given.windows.filter(role="valid").select("user", "at").iter_rows())
+    for id, role, user, at in given.windows.select("id", "role", "user", "at").iter_rows():
+        if role != "train":
+            held = [valid[user]] if role == "test" and user in valid else []
+            for row in [*of_user.get(int(line.user[at]), []), *held]:
+                tried += 1
+                if not given.known.admits(id, row):
+                    finds.add(Find(id, "training", f"row {line.row[row]} of the same user is learned from"))
+    notes = () if line.time is not None else (NO_TIMES,)
+    says = "of its user nothing is learned from but rows before the target"
+    return finds.check("learned", says, tried, provable=line.time is not None, notes=notes)
 
 
 def check_history(given: Audited) -> Check:
