@@ -1,0 +1,89 @@
+"""Measure on valid what each other method could add to the decision of the evidence.
+
+    python benchmarks/adding.py RUN [RUN ...]
+
+For runs whose stage predict is done. A logistic regression reads two log-odds, of the decision without the student and
+of one other method, cross-fitted over ten folds of clusters of twins, five times; its AUC minus that of the decision
+alone is what the method could add if its weight were well chosen. Only valid is read. Figures replace those of the same
+names in benchmarks/results/adding.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+from reasoningrec.data.timeline import Bools, Floats, Ints
+from reasoningrec.evaluation.decisions import auc
+from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT
+from reasoningrec.evaluation.uncertainty import clusters
+from reasoningrec.pipeline.measure import answers, sequences
+from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.ranking.fuse import log_odds
+from reasoningrec.runs import Run
+
+sys.path.insert(0, str(Path(__file__).parent))
+from keeping import keep
+from table import RESULTS
+
+FOLDS, DRAWS = 10, 5
+
+
+def added(alone: Floats, other: Floats, labels: Bools, cluster: Ints) -> float:
+    """AUC with `other` minus AUC of `alone`; (V,) log-odds, labels and clusters of valid."""
+    both = np.column_stack([alone, other])
+    both = (both - both.mean(0)) / np.maximum(both.std(0), 1e-9)
+    total = np.zeros(labels.size)
+    for draw in range(DRAWS):
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=draw)
+        total += cross_val_predict(
+            LogisticRegression(), both, labels, groups=cluster, cv=folds, method="decision_function"
+        )
+    return (auc(labels, total) or 0.0) - (auc(labels, alone) or 0.0)
+
+
+def measure(folder: Path) -> list[dict[str, object]]:
+    """The rows of one run, one for each method."""
+    run = Run.read(folder)
+    run.require("predict")
+    space = Workspace(folder, config_of(run))
+    valid, of_user = answers(space, "valid"), clusters(sequences(space))
+    ids = list(valid.labels)
+    labels = np.array([valid.labels[id] for id in ids])
+    user_of = {row.query_id: row.user for row in valid.predictions[NO_STUDENT]}
+    cluster = np.array([of_user[user_of[id]] for id in ids])
+    said = {
+        method: log_odds(np.array([of[id] for id in ids], dtype=np.float64))
+        for method, rows in valid.predictions.items()
+        for of in [{row.query_id: row.probability for row in rows}]
+    }
+    alone = said[NO_STUDENT]
+    name = f"{space.config.name}-{space.config.protocol}"
+    rows: list[dict[str, object]] = []
+    for method, answer in said.items():
+        if method not in (FUSED, NO_STUDENT):
+            other = np.nan_to_num(answer)
+            row: dict[str, object] = {"name": f"{name}-{method}", "n": labels.size}
+            row |= {"auc": round(auc(labels, other) or 0.0, 4), "decision": round(auc(labels, alone) or 0.0, 4)}
+            rows.append(row | {"adds": round(added(alone, other, labels, cluster), 4)})
+    return rows
+
+
+def main() -> None:
+    """Measure the runs named."""
+    parser = argparse.ArgumentParser(description="Measure on valid what other methods could add to the decision.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    for folder in parser.parse_args().runs:
+        rows = measure(folder)
+        keep(RESULTS / "adding.jsonl", rows)
+        for row in rows:
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
