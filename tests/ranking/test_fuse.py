@@ -53,6 +53,22 @@ def test_a_student_earns_its_weight_on_many_rows() -> None:
     assert auc[1] > auc[0]
 
 
+def test_few_train_rows_of_one_label_leave_the_decision_near_the_share_of_likes() -> None:
+    kept = VALID | TEST
+    kept[np.flatnonzero(TRAIN & LABELS)[:2]] = True
+    rows = np.flatnonzero(kept)
+    model = fit(NUMBERS[rows], LABELS[rows], ROLE[rows], np.full(rows.size, np.nan), 0)[0]
+    p = model(NUMBERS, NOBODY)[TEST]
+    assert p.mean() == pytest.approx(LABELS[VALID].mean(), abs=0.15)
+
+
+def test_a_student_that_hardly_varies_on_valid_says_little_where_it_does() -> None:
+    answers = student(2.0)
+    flat = np.where(VALID, 1 / (1 + np.exp(-1e-3 * log_odds(answers))), answers)
+    model = fused(flat)
+    assert np.abs(log_odds(model(NUMBERS, flat)) - log_odds(model(NUMBERS, NOBODY)))[TEST].max() < 0.5
+
+
 def test_invalid_answers_stand_at_the_mean() -> None:
     answers = student(1.0)
     model = fused(answers)

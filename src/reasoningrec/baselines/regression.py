@@ -111,5 +111,7 @@ def _nodes(tree: Any) -> tuple[list[Any], ...]:
 
 
 def _prior(labels: Bools) -> float:
-    share = np.clip(labels.mean(), 1e-3, 1 - 1e-3)
-    return float(np.log(share / (1 - share)))
+    """Log-odds of the share of likes; of one label alone by Laplace's rule of succession, (s + 1) / (n + 2)."""
+    likes, others = int(labels.sum()), int((~labels).sum())
+    plain = likes and others
+    return float(np.log(likes / others if plain else (likes + 1) / (others + 1)))

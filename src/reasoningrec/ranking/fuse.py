@@ -27,6 +27,10 @@ STACK_PENALTY: Final = 100.0
 the student's epoch already, and so flatters it: the student has to earn its weight on many rows (see
 docs/experiments.md)."""
 
+LEAST_SCALE: Final = 0.1
+"""Log-odds. A student that says nearly the same of everyone on valid is not taken to say more by as much as it varies
+less there."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -124,7 +128,7 @@ def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> L
     """Fit the models of the evidence; arguments as those of `fit`."""
     names = inputs(numbers)
     train, valid = (role == "train").to_numpy(), (role == "valid").to_numpy()
-    if not train.any() or not valid.any():
+    if not valid.any() or np.unique(labels[train]).size < 2:  # nothing to fit, or to fit on: all rows serve as both
         train = valid = train | valid | ((role != "test").to_numpy())
     seen = numbers.filter(pl.Series(train))
     linear, trees = Linear.fit(seen, labels[train], names), Trees.fit(seen, labels[train], names, seed)
@@ -142,7 +146,8 @@ def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
     mean = float(np.nanmean(known)) if not np.isnan(known).all() else 0.0
     known = np.where(np.isnan(known), mean, known)
     scale = float(known.std())
-    centred = (known - mean) / max(scale, 1e-9)
+    unit = max(scale, LEAST_SCALE)
+    centred = (known - mean) / unit
     sign = np.where(labels, 1.0, -1.0)
 
     def loss(c: Floats) -> float:
@@ -152,7 +157,7 @@ def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
     free = None if scale > 1e-9 else 0.0
     best = minimize(loss, np.array([0.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[(None, None), (0, None), (0, free)])
     intercept, on_evidence, on_student = (float(value) for value in best.x)
-    on_student /= max(scale, 1e-9)
+    on_student /= unit
     return Stack(intercept - on_student * mean, on_evidence, on_student, mean, 0.0, scale)
 
 
