@@ -15,6 +15,7 @@ import datetime
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from reasoningrec.pipeline.audit import Audit, audit_run
 from reasoningrec.rows import write_jsonl
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import PLAN, Task, commit, machine
+from decisions import PLAN, Task, commit, machine, toml
 from table import RESULTS, ROOT, read_rows
 
 MEASURES = ("target text", "target text and description", "gain from the description")
@@ -34,14 +35,9 @@ def measure(task: Task, runs: Path) -> list[dict[str, Any]]:
     if not (folder / "evaluate.json").exists():  # a whole run may stand there already
         folder = runs / f"{task.dataset}-{task.protocol}-texts"
         config = folder.with_suffix(".toml")
-        text = task.config.read_text("utf-8")
-        changed = [
-            f'protocol = "{task.protocol}"' if line.startswith("protocol") else line for line in text.splitlines()
-        ]
-        if not any(line.startswith("protocol") for line in changed):
-            changed.insert(0, f'protocol = "{task.protocol}"')
         runs.mkdir(parents=True, exist_ok=True)
-        config.write_text("\n".join(changed), "utf-8")
+        example = tomllib.loads(task.example.read_text("utf-8"))
+        config.write_text(toml(example | {"protocol": task.protocol}), "utf-8")
         subprocess.run([sys.executable, "-m", "reasoningrec", "profile", "--run", str(folder), str(config)], check=True)
     return rows(audit_run(folder))
 

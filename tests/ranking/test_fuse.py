@@ -62,6 +62,19 @@ def test_few_train_rows_of_one_label_leave_the_decision_near_the_share_of_likes(
     assert p.mean() == pytest.approx(LABELS[VALID].mean(), abs=0.15)
 
 
+@pytest.mark.parametrize("gone", ["train", "valid", "train and valid"])
+def test_without_rows_of_a_role_the_others_serve(gone: str) -> None:
+    rows = np.flatnonzero(~ROLE.is_in(gone.split(" and ")).to_numpy())
+    model, on_valid = fit(NUMBERS[rows], LABELS[rows], ROLE[rows], student(1.0)[rows], 0)
+    assert on_valid.size == (0 if "valid" in gone else VALID.sum())
+    p = model(NUMBERS, NOBODY)
+    assert np.isfinite(p).all()
+    if gone == "train and valid":
+        assert (p == 0.5).all()
+    else:
+        assert roc_auc_score(LABELS[TEST], p[TEST]) > 0.6
+
+
 def test_a_student_that_hardly_varies_on_valid_says_little_where_it_does() -> None:
     answers = student(2.0)
     flat = np.where(VALID, 1 / (1 + np.exp(-1e-3 * log_odds(answers))), answers)

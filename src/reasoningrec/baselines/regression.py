@@ -51,10 +51,11 @@ class Linear:
     @classmethod
     def fit(cls, numbers: pl.DataFrame, labels: Bools, names: Sequence[str]) -> Self:
         """L2-penalised logistic regression on standardised inputs."""
+        if labels.all() or not labels.any():
+            zeros, ones = (0.0,) * len(names), (1.0,) * len(names)
+            return cls(tuple(names), zeros, ones, zeros, _prior(labels))
         values = matrix(numbers, names)
         mean, scale = values.mean(0), np.maximum(values.std(0), 1e-9)
-        if labels.all() or not labels.any():
-            return cls(tuple(names), tuple(mean), tuple(scale), (0.0,) * len(names), _prior(labels))
         model = LogisticRegression(C=PENALTY, max_iter=5000, tol=1e-8).fit((values - mean) / scale, labels)
         return cls(tuple(names), tuple(mean), tuple(scale), tuple(model.coef_[0]), float(model.intercept_[0]))
 

@@ -110,42 +110,51 @@ class Learned:
 
     linear: Linear
     trees: Trees
-    valid: Bools
-    """(N,) the rows that the coefficients are fitted on."""
+    held: Bools
+    """(N,) the H rows that the coefficients are fitted on: valid, or all where train has one label only."""
     labels: Bools
-    """(V,) of those rows."""
+    """(H,) of those rows."""
     evidence: Floats
-    """(V,) their log-odds, by models fitted on train alone."""
+    """(H,) their log-odds, by models fitted on train alone."""
+    valid: Bools
+    """(H,) which of them are valid's."""
     trees_scale: float
 
     def with_student(self, student: Floats) -> tuple[Fused, Floats]:
         """As `fit`. A `student` (N,) that is nan everywhere gives the decision of the evidence alone."""
-        stack = replace(_fit_stack(self.evidence, student[self.valid], self.labels), trees_scale=self.trees_scale)
-        return Fused(self.linear, self.trees, stack), _stacked(stack, self.evidence, student[self.valid])
+        stack = replace(_fit_stack(self.evidence, student[self.held], self.labels), trees_scale=self.trees_scale)
+        return Fused(self.linear, self.trees, stack), _stacked(stack, self.evidence, student[self.held])[self.valid]
 
 
 def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> Learned:
     """Fit the models of the evidence; arguments as those of `fit`."""
     names = inputs(numbers)
     train, valid = (role == "train").to_numpy(), (role == "valid").to_numpy()
-    if not valid.any() or np.unique(labels[train]).size < 2:  # nothing to fit, or to fit on: all rows serve as both
-        train = valid = train | valid | ((role != "test").to_numpy())
+    both = held = train | valid
+    if valid.any() and np.unique(labels[train]).size == 2:
+        held = valid
+    else:  # nothing to fit, or to fit on: all rows serve as both
+        train = both
     seen = numbers.filter(pl.Series(train))
     linear, trees = Linear.fit(seen, labels[train], names), Trees.fit(seen, labels[train], names, seed)
-    held = numbers.filter(pl.Series(valid))
-    by_trees = trees(held)
-    evidence = (linear(held) + by_trees) / 2
-    both = train | valid
+    new = numbers.filter(pl.Series(held))
+    by_trees = trees(new)
+    evidence = (linear(new) + by_trees) / 2
     known = numbers.filter(pl.Series(both))
     linear, trees = Linear.fit(known, labels[both], names), Trees.fit(known, labels[both], names, seed)
-    return Learned(linear, trees, valid, labels[valid], evidence, float(by_trees.std()))
+    return Learned(linear, trees, held, labels[held], evidence, valid[held], _spread(by_trees))
+
+
+def _spread(values: Floats) -> float:
+    """Standard deviation; 0 of nothing."""
+    return float(values.std()) if values.size else 0.0
 
 
 def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
     known = log_odds(student)
     mean = float(np.nanmean(known)) if not np.isnan(known).all() else 0.0
     known = np.where(np.isnan(known), mean, known)
-    scale = float(known.std())
+    scale = _spread(known)
     unit = max(scale, LEAST_SCALE)
     centred = (known - mean) / unit
     sign = np.where(labels, 1.0, -1.0)
