@@ -67,6 +67,7 @@ def test_without_rationales_labels_alone_teach(run: Path, tmp_path: Path, cli: C
     assert read_jsonl(run / "reason.jsonl") == []
     assert all(row.rationale is None for row in training_rows(Workspace(run, read(tmp_path / "less.toml"))))
     assert {row["origin"] for row in read_jsonl(run / "predict" / "explanations.jsonl")} == {"offline"}
+    assert "without rationales" in cli("status", "--run", run).out
 
 
 def test_the_recipe_with_titles_alone_goes_to_its_end_and_recommends(run: Path, tmp_path: Path, cli: Cli) -> None:

@@ -185,6 +185,8 @@ def status(folder: Path = RUN) -> None:
     times, holder = run.times(), run.holder()
     console = Console()
     about = f"{folder}: {run.config.get('name')}, protocol {run.config.get('protocol')}"
+    if gone := run.config.get("without"):
+        about += f", without {', '.join(map(str, gone))}"
     console.print(about, markup=False, highlight=False)
     if holder:
         console.print(f"process {holder} is working in it", style="cyan", highlight=False)
