@@ -3,8 +3,9 @@
     python benchmarks/adding.py RUN [RUN ...]
 
 For runs whose stage predict is done. A logistic regression reads two log-odds, of the decision without the student and
-of one other method, cross-fitted over ten folds of clusters of twins, five times; its AUC minus that of the decision
-alone is what the method could add if its weight were well chosen. Only valid is read. Figures replace those of the same
+of one other method, cross-fitted over ten folds of clusters of twins, five times; its AUC minus that of a regression
+that reads the decision alone, cross-fitted alike, is what the method could add if its weight were well chosen. Noise,
+drawn in place of a method, shows what nothing adds. Only valid is read. Figures replace those of the same
 names in benchmarks/results/adding.jsonl.
 """
 
@@ -35,16 +36,19 @@ FOLDS, DRAWS = 10, 5
 
 
 def added(alone: Floats, other: Floats, labels: Bools, cluster: Ints) -> float:
-    """AUC with `other` minus AUC of `alone`; (V,) log-odds, labels and clusters of valid."""
-    both = np.column_stack([alone, other])
-    both = (both - both.mean(0)) / np.maximum(both.std(0), 1e-9)
-    total = np.zeros(labels.size)
-    for draw in range(DRAWS):
-        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=draw)
-        total += cross_val_predict(
-            LogisticRegression(), both, labels, groups=cluster, cv=folds, method="decision_function"
-        )
-    return (auc(labels, total) or 0.0) - (auc(labels, alone) or 0.0)
+    """AUC of both minus that of `alone`, both cross-fitted; (V,) log-odds, labels and clusters of valid."""
+
+    def fitted(inputs: Floats) -> float:
+        inputs = (inputs - inputs.mean(0)) / np.maximum(inputs.std(0), 1e-9)
+        total = np.zeros(labels.size)
+        for draw in range(DRAWS):
+            folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=draw)
+            total += cross_val_predict(
+                LogisticRegression(), inputs, labels, groups=cluster, cv=folds, method="decision_function"
+            )
+        return auc(labels, total) or 0.0
+
+    return fitted(np.column_stack([alone, other])) - fitted(alone[:, None])
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
@@ -65,6 +69,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
     alone = said[NO_STUDENT]
     name = f"{space.config.name}-{space.config.protocol}"
     rows: list[dict[str, object]] = []
+    said["noise"] = np.random.default_rng(0).normal(size=labels.size)
     for method, answer in said.items():
         if method not in (FUSED, NO_STUDENT):
             other = np.nan_to_num(answer)

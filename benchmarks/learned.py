@@ -82,10 +82,12 @@ class Rows:
         seen, new, labels = self.numbers.filter(learned), self.numbers.filter(asked), self.labels[learned]
         truth, names = self.labels[asked], inputs(seen)
         linear, trees = Linear.fit(seen, labels, names)(new), Trees.fit(seen, labels, names, 0)(new)
+        if labels.all() or not labels.any() or truth.all() or not truth.any():
+            return None
         forest = ExtraTreesClassifier(500, min_samples_leaf=5, max_features=0.4, random_state=0)
         remembered = forest.fit(matrix(seen, names), labels).predict_proba(matrix(new, names))[:, 1]
         found = [auc(truth, answer) for answer in (linear, trees, (linear + trees) / 2, remembered)]
-        return None if None in found else np.array(found, dtype=np.float64)
+        return np.array(found, dtype=np.float64)
 
 
 def compared(rows: Rows, strict: bool) -> Iterator[tuple[str, int, int, Floats]]:

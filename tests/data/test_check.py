@@ -54,6 +54,7 @@ def plain(rows: list[Row], history: int, *, times: bool) -> dict[str, Any]:
         "windows": {
             role: sum(len(own) > n for own in past.values()) for role, n in (("train", 3), ("valid", 2), ("test", 1))
         },
+        "strict_windows": _strict(past) if times else None,
         "short_users": sum(len(own) < 4 for own in past.values()),
         "short_histories": sum(len(own) - 1 < history for own in tests.values()),
         "targets_in_window": sum(own[-1][1] in [row[1] for row in own[-history - 1 : -1]] for own in tests.values()),
@@ -62,6 +63,20 @@ def plain(rows: list[Row], history: int, *, times: bool) -> dict[str, Any]:
         "same_day": sum(own[-1][3] // DAY == own[-2][3] // DAY for own in tests.values()) if times else None,
         "cold": sum(not others(user, own[-1]) for user, own in tests.items()),
     }
+
+
+def _strict(past: dict[str, list[Row]]) -> dict[str, int]:
+    """Users with a row before a test, valid and train target, each strictly earlier than the next."""
+    found = {"train": 0, "valid": 0, "test": 0}
+    for rows in past.values():
+        own = rows
+        for role in ("test", "valid", "train"):
+            if len(own) < 2:
+                break
+            found[role] += 1
+            target = own[-1]
+            own = [row for row in own if row[3] < target[3]]
+    return found
 
 
 ROWS = st.lists(
@@ -91,7 +106,7 @@ def test_rows_say_it_in_words() -> None:
     assert said["times"] == "1970-01-01 to 1970-01-02 (UTC)"
     assert said["twins"] == "2 of 2 users; 1 distinct item sequences"
     assert said["test target of the last history row's day"] == "1 of 2 targets"
-    assert said["train windows"] == "0"
+    assert said["train windows"] == "0 (0 under strict)"
     assert {section for section, *_ in lines} == {"found", "odd", "would happen"}
 
 
@@ -128,6 +143,7 @@ def test_the_real_fashion(data_root: Path) -> None:
     assert (found.twin_users, found.sequences, found.twin_windows) == (322, 961, 341)
     assert found.same_day == 599
     assert found.windows == {"train": 1273, "valid": 1273, "test": 1273}
+    assert found.strict_windows == {"train": 817, "valid": 898, "test": 1273}
 
 
 def test_the_real_beauty(data_root: Path) -> None:

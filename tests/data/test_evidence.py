@@ -292,6 +292,13 @@ def timeless(users: int = 12, each: int = 5) -> Line:
     return Line(corpus_of(rows), SplitConfig(history=3, train_windows=1))
 
 
+def test_train_rows_are_those_that_all_held_targets_may_know() -> None:
+    rows = [Row(n, "u", f"i{n % 6 + 1}", 4.0, DAY * (n // 3)) for n in range(12)]
+    for protocol, last in (("honest", 9), ("strict", 5)):  # valid is row 10, under strict row 8 of rows 6 to 8
+        line = Line(corpus_of(rows), SplitConfig(), protocol)  # type: ignore[arg-type]
+        assert train_rows(line.timeline, line.windows).tolist() == list(range(last + 1))
+
+
 def test_without_times_others_are_known_by_their_train_rows() -> None:
     line = timeless()
     rows = train_rows(line.timeline, line.windows)

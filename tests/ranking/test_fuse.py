@@ -62,17 +62,24 @@ def test_few_train_rows_of_one_label_leave_the_decision_near_the_share_of_likes(
     assert p.mean() == pytest.approx(LABELS[VALID].mean(), abs=0.15)
 
 
-@pytest.mark.parametrize("gone", ["train", "valid", "train and valid"])
-def test_without_rows_of_a_role_the_others_serve(gone: str) -> None:
-    rows = np.flatnonzero(~ROLE.is_in(gone.split(" and ")).to_numpy())
-    model, on_valid = fit(NUMBERS[rows], LABELS[rows], ROLE[rows], student(1.0)[rows], 0)
-    assert on_valid.size == (0 if "valid" in gone else VALID.sum())
-    p = model(NUMBERS, NOBODY)
-    assert np.isfinite(p).all()
-    if gone == "train and valid":
-        assert (p == 0.5).all()
-    else:
-        assert roc_auc_score(LABELS[TEST], p[TEST]) > 0.6
+@pytest.mark.parametrize("label", [True, False])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_few_rows_of_valid_of_one_label_do_not_make_it_sure(label: bool, count: int) -> None:
+    kept = TRAIN | TEST
+    kept[np.flatnonzero(VALID & (label == LABELS))[:count]] = True
+    rows = np.flatnonzero(kept)
+    model, on_valid = fit(NUMBERS[rows], LABELS[rows], ROLE[rows], np.full(rows.size, np.nan), 0)
+    assert on_valid.size == count
+    p = model(NUMBERS, NOBODY)[TEST]
+    assert 0.2 < p.mean() < 0.8
+    assert log_loss(LABELS[TEST], p) < 0.75
+
+
+def test_a_decision_of_numbers_that_are_no_more_is_refused() -> None:
+    kept = fused(NOBODY).to_json()
+    kept["trees"]["names"] = ["trend", *kept["trees"]["names"][1:]]
+    with pytest.raises(ValueError, match="trend"):
+        Fused.of_json(kept)
 
 
 def test_a_student_that_hardly_varies_on_valid_says_little_where_it_does() -> None:

@@ -96,8 +96,7 @@ class Trees:
         total = np.full(values.shape[0], self.prior)
         for feature, threshold, left, right, value in (map(np.asarray, tree) for tree in self.trees):
             node = np.zeros(values.shape[0], dtype=np.int64)
-            for _ in range(DEPTH):
-                inner = feature[node] >= 0
+            while (inner := feature[node] >= 0).any():
                 goes_left = values[rows, np.maximum(feature[node], 0)] <= threshold[node]
                 node = np.where(inner, np.where(goes_left, left[node], right[node]), node)
             total += self.rate * value[node]

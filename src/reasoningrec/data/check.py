@@ -47,6 +47,8 @@ class Findings:
     """Users who share the test window (at most k items and the target) and its labels with another."""
     windows: dict[str, int]
     """Test, valid and train windows, one of each per user who has rows enough."""
+    strict_windows: dict[str, int] | None
+    """The same under `strict`, where valid and train targets are strictly earlier than the next."""
     short_users: int
     """Users with fewer than four rows, who lack a window or more."""
     short_histories: int
@@ -115,8 +117,13 @@ def _on_users(rows: pl.DataFrame, history: int, *, has_times: bool) -> dict[str,
         pl.coalesce("rating", pl.col("liked").cast(pl.Float64)).n_unique().alias("ratings"),
         pl.col("item").n_unique().alias("distinct"),
         pl.col("day").n_unique().alias("days"),
-    )
-    size = users["size"]
+        pl.col("time").filter(pl.col("time") < pl.col("time").max()).alias("before_test"),
+    ).with_columns(
+        before_valid=pl.col("before_test").list.eval(pl.element() < pl.element().max()).list.sum().fill_null(0)
+    )  # fmt: skip
+    size, before = users["size"], users["before_test"].list.len()
+    valid, train = before >= 2, (before >= 2) & (users["before_valid"] >= 2)
+    strict = {"train": int(train.sum()), "valid": int(valid.sum()), "test": int((size > 1).sum())}
     return {
         "users": users.height,
         "repeated_rows": int((size - users["distinct"]).sum()),
@@ -127,6 +134,7 @@ def _on_users(rows: pl.DataFrame, history: int, *, has_times: bool) -> dict[str,
         "sequences": users["sequence"].n_unique(),
         "twin_windows": _shared(users.filter(pl.col("size") > 1), ["window", "labels"]),
         "windows": {role: int((size > least).sum()) for role, least in (("train", 3), ("valid", 2), ("test", 1))},
+        "strict_windows": strict if has_times else None,
         "short_users": int((size < 4).sum()),
         "short_histories": int(((size > 1) & (size <= history)).sum()),
     }
@@ -200,7 +208,8 @@ def _odd(f: Findings) -> Iterator[tuple[str, str, str]]:
 def _would(f: Findings) -> Iterator[tuple[str, str, str]]:
     section = "would happen"
     for role in ("train", "valid", "test"):
-        yield section, f"{role} windows", f"{f.windows[role]:,}"
+        strict = f" ({f.strict_windows[role]:,} under strict)" if f.strict_windows else ""
+        yield section, f"{role} windows", f"{f.windows[role]:,}{strict}"
     yield section, "likes among test targets", f"{f.test_like_share:.1%}"
     yield section, "users too short for all three", f"{f.short_users:,}"
     yield section, f"test histories shorter than {f.history}", f"{f.short_histories:,}"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from reasoningrec.config import Protocol
 from reasoningrec.data.audit import Audited, Check, audit
-from reasoningrec.data.split import earlier
 from reasoningrec.errors import InputError, NotInRunError, RunError
 from reasoningrec.evaluation import decisions, leak, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
@@ -108,8 +107,7 @@ def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) ->
 
 def _audited(space: Workspace, sample: int) -> Audited:
     config = space.config
-    texts, windows = space.texts, space.windows
-    past = earlier(space.timeline, config.split, config.protocol, config.evidence.past_rows)
+    texts = space.texts
     keys = {id: texts.of_target.get(id, "") for id in space.windows["id"]}
     profiles = {id: texts.of_user.get(id, "") for id in space.windows["id"]}
     given = {id for found in (keys, profiles) for id, key in found.items() if key.endswith(f"@{GIVEN}")}
@@ -119,7 +117,7 @@ def _audited(space: Workspace, sample: int) -> Audited:
         windows=space.windows,
         attributes=space.attributes,
         protocol=config.protocol,
-        learned=np.concatenate([windows.filter(role="train")["at"].to_numpy(), past["at"].to_numpy()]),
+        learned=space.learned,
         numbers=space.numbers,
         settings=config.evidence,
         history=config.split.history,

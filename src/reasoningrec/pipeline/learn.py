@@ -94,7 +94,7 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
     gates: list[Json] = list(verify.GATES.values())
     more = {"seed": space.config.seed, "max_reasons": space.config.reason.max_reasons, "gates": gates}
     more |= {**baseline_fields(space), **served.fields(space.config), **without(space.config)}
-    return {**settings, **more, "stack_penalty": fuse.STACK_PENALTY}
+    return {**settings, **more, "decision": fuse.settings()}
 
 
 def predict(desk: Desk) -> Outcome:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import polars as pl
 
 from reasoningrec.data import evidence
 from reasoningrec.data.load import load
 from reasoningrec.data.split import earlier, split
+from reasoningrec.errors import DataError
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json, replacing
+
+STRICT_RULE: Final = 2
+"""Of the split: 2 since `strict` learns nothing from the time of a target."""
+EVIDENCE_RULE: Final = 2
+"""Of the numbers: 2 since nothing counts what is liked lately."""
 
 
 def data_fields(space: Workspace) -> dict[str, Json]:
@@ -39,13 +47,19 @@ def read_data(desk: Desk) -> Outcome:
 
 def split_fields(space: Workspace) -> dict[str, Json]:
     """The rules of the split."""
-    return {**space.config.split.model_dump(mode="json"), "protocol": space.config.protocol}
+    rule: dict[str, Json] = {"rule": STRICT_RULE} if space.config.protocol == "strict" else {}
+    return {**space.config.split.model_dump(mode="json"), "protocol": space.config.protocol, **rule}
 
 
 def make_split(desk: Desk) -> Outcome:
-    """Choose the windows."""
+    """Choose the windows. Raises DataError where no user has one to learn from."""
     space = desk.space
     windows = split(space.timeline, space.config.split, space.config.protocol)
+    if "train" not in windows["role"]:
+        hint = "A user needs four rows: one to know, and a train, a valid and a test target."
+        if space.config.protocol == "strict":
+            hint = 'Under strict these targets need three different times: does protocol = "honest" do?'
+        raise DataError("no user has a train window, so there is nothing to learn from", hint=hint)
     with replacing(desk.folder / "split.parquet") as path:
         windows.write_parquet(path)
     roles = dict(windows["role"].value_counts().iter_rows())
@@ -54,7 +68,8 @@ def make_split(desk: Desk) -> Outcome:
 
 def evidence_fields(space: Workspace) -> dict[str, Json]:
     """How counts become numbers."""
-    return {**space.config.evidence.model_dump(mode="json"), "history": space.config.split.history}
+    settings = space.config.evidence.model_dump(mode="json")
+    return {**settings, "history": space.config.split.history, "rule": EVIDENCE_RULE}
 
 
 def make_evidence(desk: Desk) -> Outcome:
@@ -68,5 +83,5 @@ def make_evidence(desk: Desk) -> Outcome:
     with replacing(desk.folder / "evidence.parquet") as path:
         numbers[:windows].write_parquet(path)
     with replacing(desk.folder / "evidence.past.parquet") as path:
-        numbers[windows:].with_columns(past["label"]).write_parquet(path)
+        numbers[windows:].with_columns(past["label"], past["at"]).write_parquet(path)
     return Outcome({"windows": windows, "past_rows": past.height, "numbers": numbers.width})

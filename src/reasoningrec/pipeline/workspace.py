@@ -18,7 +18,7 @@ from reasoningrec.data.corpus import Corpus
 from reasoningrec.data.load import fingerprint
 from reasoningrec.data.split import examples
 from reasoningrec.data.texts import AllowedReviews, text_key
-from reasoningrec.data.timeline import Bools, Timeline
+from reasoningrec.data.timeline import Bools, Ints, Timeline
 from reasoningrec.errors import RunError
 from reasoningrec.pipeline import given
 from reasoningrec.ranking.fuse import Fused
@@ -89,8 +89,14 @@ class Workspace:
         """Numbers, labels and roles of the windows, and after them those of the earlier rows to learn from."""
         past = pl.read_parquet(self.folder / "evidence.past.parquet", glob=False)
         role = pl.concat([self.windows["role"], pl.Series("role", ["train"] * past.height, dtype=pl.String)])
-        numbers = pl.concat([self.numbers, past.drop("label")])
+        numbers = pl.concat([self.numbers, past.drop("label", "at")])
         return numbers, np.concatenate([self.labels, past["label"].to_numpy()]), role
+
+    @cached_property
+    def learned(self) -> Ints:
+        """Places in the timeline of all train targets: those of the windows, and the earlier ones."""
+        past = pl.read_parquet(self.folder / "evidence.past.parquet", glob=False)
+        return np.concatenate([self.windows.filter(role="train")["at"].to_numpy(), past["at"].to_numpy()])
 
     @cached_property
     def labels(self) -> Bools:

@@ -18,15 +18,18 @@ import numpy as np
 import polars as pl
 from scipy.optimize import minimize
 
-from reasoningrec.baselines.regression import Linear, Trees, inputs
+from reasoningrec.baselines.regression import DEPTH, INPUTS, LEAF, PENALTY, RATE, ROWS, TREES, Linear, Trees, inputs
 from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.data.timeline import Bools, Floats
+from reasoningrec.rows import Json
 
 STACK_PENALTY: Final = 100.0
 """Ridge, in nats, that draws the coefficients towards (evidence 1, student 0). It is strong because valid has chosen
 the student's epoch already, and so flatters it: the student has to earn its weight on many rows (see
 docs/experiments.md)."""
 
+INTERCEPT_PENALTY: Final = 1.0
+"""Ridge, in nats, on the intercept, so that a few rows of valid of one label do not make the decision sure of all."""
 LEAST_SCALE: Final = 0.1
 """Log-odds. A student that says nearly the same of everyone on valid is not taken to say more by as much as it varies
 less there."""
@@ -79,6 +82,8 @@ class Fused:
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         """From what `to_json` gave."""
         linear, trees = value["linear"], value["trees"]
+        if unknown := {*linear["names"], *trees["names"]} - {*INPUTS}:
+            raise ValueError(f"it reads {', '.join(sorted(unknown))}")
         listed = {name: tuple(linear[name]) for name in ("names", "mean", "scale", "weights")}
         return cls(
             Linear(**listed, intercept=linear["intercept"]),
@@ -110,58 +115,59 @@ class Learned:
 
     linear: Linear
     trees: Trees
-    held: Bools
-    """(N,) the H rows that the coefficients are fitted on: valid, or all where train has one label only."""
-    labels: Bools
-    """(H,) of those rows."""
-    evidence: Floats
-    """(H,) their log-odds, by models fitted on train alone."""
     valid: Bools
-    """(H,) which of them are valid's."""
+    """(N,) the V rows that the coefficients are fitted on."""
+    labels: Bools
+    """(V,) of those rows."""
+    evidence: Floats
+    """(V,) their log-odds, by models fitted on train alone, or on valid too where train has one label only."""
     trees_scale: float
 
     def with_student(self, student: Floats) -> tuple[Fused, Floats]:
         """As `fit`. A `student` (N,) that is nan everywhere gives the decision of the evidence alone."""
-        stack = replace(_fit_stack(self.evidence, student[self.held], self.labels), trees_scale=self.trees_scale)
-        return Fused(self.linear, self.trees, stack), _stacked(stack, self.evidence, student[self.held])[self.valid]
+        stack = replace(_fit_stack(self.evidence, student[self.valid], self.labels), trees_scale=self.trees_scale)
+        return Fused(self.linear, self.trees, stack), _stacked(stack, self.evidence, student[self.valid])
 
 
 def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> Learned:
     """Fit the models of the evidence; arguments as those of `fit`."""
     names = inputs(numbers)
     train, valid = (role == "train").to_numpy(), (role == "valid").to_numpy()
-    both = held = train | valid
-    if valid.any() and np.unique(labels[train]).size == 2:
-        held = valid
-    else:  # nothing to fit, or to fit on: all rows serve as both
+    both = train | valid
+    if np.unique(labels[train]).size < 2:  # of one label alone nothing but a prior could be learned, and no good one
         train = both
+    if not valid.any():
+        valid = both
     seen = numbers.filter(pl.Series(train))
     linear, trees = Linear.fit(seen, labels[train], names), Trees.fit(seen, labels[train], names, seed)
-    new = numbers.filter(pl.Series(held))
-    by_trees = trees(new)
-    evidence = (linear(new) + by_trees) / 2
+    held = numbers.filter(pl.Series(valid))
+    by_trees = trees(held)
+    evidence = (linear(held) + by_trees) / 2
     known = numbers.filter(pl.Series(both))
     linear, trees = Linear.fit(known, labels[both], names), Trees.fit(known, labels[both], names, seed)
-    return Learned(linear, trees, held, labels[held], evidence, valid[held], _spread(by_trees))
+    return Learned(linear, trees, valid, labels[valid], evidence, float(by_trees.std()))
 
 
-def _spread(values: Floats) -> float:
-    """Standard deviation; 0 of nothing."""
-    return float(values.std()) if values.size else 0.0
+def settings() -> dict[str, Json]:
+    """All that a fitted decision depends on beside the data, so that a run knows when it is out of date."""
+    trees: list[Json] = [TREES, DEPTH, RATE, ROWS, LEAF]
+    stack: list[Json] = [STACK_PENALTY, INTERCEPT_PENALTY, LEAST_SCALE]
+    return {"inputs": list(INPUTS), "penalty": PENALTY, "trees": trees, "stack": stack}
 
 
 def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
     known = log_odds(student)
     mean = float(np.nanmean(known)) if not np.isnan(known).all() else 0.0
     known = np.where(np.isnan(known), mean, known)
-    scale = _spread(known)
+    scale = float(known.std())
     unit = max(scale, LEAST_SCALE)
     centred = (known - mean) / unit
     sign = np.where(labels, 1.0, -1.0)
 
     def loss(c: Floats) -> float:
         z = c[0] + c[1] * evidence + c[2] * centred
-        return float(np.logaddexp(0.0, -sign * z).sum() + STACK_PENALTY * ((c[1] - 1.0) ** 2 + c[2] ** 2) / 2)
+        ridge = STACK_PENALTY * ((c[1] - 1.0) ** 2 + c[2] ** 2) + INTERCEPT_PENALTY * c[0] ** 2
+        return float(np.logaddexp(0.0, -sign * z).sum() + ridge / 2)
 
     free = None if scale > 1e-9 else 0.0
     best = minimize(loss, np.array([0.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[(None, None), (0, None), (0, free)])
