@@ -53,6 +53,12 @@ class Place:
         top = "".join(f"{key} = {value}\n" for key, value in more.items())
         return self.config(f'name = "own"\n{top}[data]\nsource = "tables"\npath = "r.csv"\n')
 
+    def one_day(self) -> Path:
+        """A user with five rows of one day, under `strict`."""
+        csv = "user,item,rating,day\n" + "".join(f"u,i{n},{n},2020-01-01\n" for n in range(1, 6))
+        text = self.tables(csv, protocol='"strict"').read_text("utf-8")
+        return self.config(text + 'columns = {time = "day"}\n')
+
     def copy(self) -> Path:
         folder = self.tmp / "copy"
         shutil.copytree(self.finished, folder)
@@ -160,6 +166,12 @@ CONFIGS = [
     of_config(
         "one row per user", "no user has two interactions", lambda p: p.tables("user,item,rating\nu,i,4\nv,i,4\n")
     ),
+    of_config(
+        "three rows per user",
+        r"no user has a train window.*\n.*four rows",
+        lambda p: p.tables("user,item,rating\nu,i,4\nu,j,4\nu,k,2\n"),
+    ),
+    of_config("strict on one day", r"no user has a train window.*\n.*three different times", lambda p: p.one_day()),
     of_config("a bad row", r"r\.csv:3: rating", lambda p: p.tables("user,item,rating\nu,i,4\nu,j,many\n")),
     of_config(
         "a column that is not there", "there is no column 'rating'", lambda p: p.tables("user,item,stars\nu,i,4\n")

@@ -1,8 +1,8 @@
 """Which interactions are asked about, in whose past, and how much of it a prompt shows (DESIGN: records and protocol).
 
 Per user in (time, file order): the last `tests_per_user` rows are test targets, the one before valid, the ones before
-that train targets (`strict` leaves some out, see below). The history of a target is the last k rows it may know. A user's
-first row is never a target.
+that train targets (`strict` leaves some out, see below). The history of a target is the last k rows that it may know. A
+user's first row is never a target.
 
 `strict` shows only what lies strictly before the target's time: rows of the target's own day are left out where times
 are days. Nor is anything learned from them: valid is the user's last row strictly earlier than the first test target,
