@@ -29,7 +29,7 @@ def audited(line: Line, **changes: object) -> Audited:
         windows=line.windows,
         attributes=line.attributes,
         protocol=line.protocol,
-        learned=np.concatenate([line.windows.filter(role="train")["at"], past["at"]]),
+        train_targets=np.concatenate([line.windows.filter(role="train")["at"], past["at"]]),
         numbers=line.numbers,
         settings=line.evidence,
         history=line.split.history,
@@ -146,7 +146,9 @@ def test_a_row_of_the_targets_time_that_is_learned_from_is_found_under_strict() 
     strict = audited(Line(corpus_of(rows), SplitConfig(history=3), "strict"))
     assert strict.windows["id"].to_list() == ["test/u1/000008", "train/u1/000005", "valid/u1/000007"]
     assert rulings(strict)["learned"].ruling == "passed"
-    same_day = dataclasses.replace(strict, learned=np.append(strict.learned, strict.known.at["valid/u1/000007"] - 1))
+    same_day = dataclasses.replace(
+        strict, train_targets=np.append(strict.train_targets, strict.known.at["valid/u1/000007"] - 1)
+    )
     check = rulings(same_day)["learned"]
     assert (check.ruling, [find.query_id for find in check.examples]) == ("found", ["valid/u1/000007"])
     assert rulings(dataclasses.replace(same_day, protocol="honest"))["learned"].ruling == "passed"
@@ -155,7 +157,7 @@ def test_a_row_of_the_targets_time_that_is_learned_from_is_found_under_strict() 
 @pytest.mark.parametrize("role", ["valid", "test"])
 def test_a_held_target_that_is_learned_from_is_found(honest: Audited, role: str) -> None:
     id = next(id for id in honest.windows["id"] if id.startswith(role))
-    leaking = dataclasses.replace(honest, learned=np.append(honest.learned, honest.known.at[id]))
+    leaking = dataclasses.replace(honest, train_targets=np.append(honest.train_targets, honest.known.at[id]))
     check = rulings(leaking)["learned"]
     assert check.ruling == "found"
     assert id in [find.query_id for find in check.examples]

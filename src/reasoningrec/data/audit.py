@@ -85,7 +85,7 @@ class Audited:
     Attributes:
         corpus, timeline, windows, attributes: the data as the run holds them.
         protocol: of the run.
-        learned: places in the timeline of all train targets: those of the windows, and the earlier ones.
+        train_targets: places in the timeline of all train targets: those of the windows, and the earlier ones.
         numbers: stored evidence, rows as in `windows`.
         settings: of the evidence.
         history: k.
@@ -103,7 +103,7 @@ class Audited:
     windows: pl.DataFrame
     attributes: Attributes
     protocol: Protocol
-    learned: Ints
+    train_targets: Ints
     numbers: pl.DataFrame
     settings: EvidenceConfig
     history: int
@@ -358,7 +358,7 @@ def check_learned(given: Audited) -> Check:
     """Rows of its user that a valid or test question is answered by having learned from are rows that it may know."""
     line, finds, tried = given.timeline, _Finds(), 0
     of_user: dict[int, list[int]] = {}
-    for row in np.unique(given.learned).tolist():
+    for row in np.unique(given.train_targets).tolist():
         of_user.setdefault(int(line.user[row]), []).append(row)
     valid = dict(given.windows.filter(role="valid").select("user", "at").iter_rows())
     for id, role, user, at in given.windows.select("id", "role", "user", "at").iter_rows():

@@ -122,8 +122,8 @@ def _on_users(rows: pl.DataFrame, history: int, *, has_times: bool) -> dict[str,
         before_valid=pl.col("before_test").list.eval(pl.element() < pl.element().max()).list.sum().fill_null(0)
     )  # fmt: skip
     size, before = users["size"], users["before_test"].list.len()
-    valid, train = before >= 2, (before >= 2) & (users["before_valid"] >= 2)
-    strict = {"train": int(train.sum()), "valid": int(valid.sum()), "test": int((size > 1).sum())}
+    rows_before = {"train": users["before_valid"], "valid": before, "test": size}  # its own among them
+    strict = {role: int((count >= 2).sum()) for role, count in rows_before.items()}
     return {
         "users": users.height,
         "repeated_rows": int((size - users["distinct"]).sum()),

@@ -35,7 +35,7 @@ METHODS: Final[Mapping[str, str]] = {
     "no-student": "the fused decision refitted without the student, to see what the student adds",
 }
 PROTOCOLS: Final[Mapping[str, str]] = {
-    "strict": "everything a prediction sees is strictly earlier than its target",
+    "strict": "all that a prediction sees, or has learned of its user, is strictly earlier than its target",
     "honest": "no label, rating or review of a target can touch its prompt; same-day rows before it in the file may",
     "paper": "as published, leaks included: the texts may be written from reviews of the targets themselves",
 }

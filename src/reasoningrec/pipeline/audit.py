@@ -117,7 +117,7 @@ def _audited(space: Workspace, sample: int) -> Audited:
         windows=space.windows,
         attributes=space.attributes,
         protocol=config.protocol,
-        learned=space.learned,
+        train_targets=space.train_targets,
         numbers=space.numbers,
         settings=config.evidence,
         history=config.split.history,

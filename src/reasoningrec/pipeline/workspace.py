@@ -93,7 +93,7 @@ class Workspace:
         return numbers, np.concatenate([self.labels, past["label"].to_numpy()]), role
 
     @cached_property
-    def learned(self) -> Ints:
+    def train_targets(self) -> Ints:
         """Places in the timeline of all train targets: those of the windows, and the earlier ones."""
         past = pl.read_parquet(self.folder / "evidence.past.parquet", glob=False)
         return np.concatenate([self.windows.filter(role="train")["at"].to_numpy(), past["at"].to_numpy()])
