@@ -5,11 +5,11 @@
 
 Needs the extras `student` and `baselines`, and REASONINGREC_DATA for all but demo; examples whose data are not there
 are passed over and named. Runs are resumed where they stand, so the command can be stopped at any time and given
-again, or be given parts of the plan. A variant is the same run with a part taken out, or TALLRec's recipe; of it, the
-rows of its student and of its fused decision are kept. Figures replace those of the same run before, in
-benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each look at a test set is copied
-to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page runs/bench.html
-puts all runs of the plan that are evaluated side by side.
+again, or be given parts of the plan. A variant is the same run with a part taken out, TALLRec's recipe, or student and
+baselines that learn from few shots; of it, the rows are kept that `kept_name` names. Figures replace those of the same
+run before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each look at a test
+set is copied to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page
+runs/bench.html puts all runs of the plan that are evaluated side by side.
 """
 
 from __future__ import annotations
@@ -43,16 +43,18 @@ PLAN = (
     ("demo", "honest"), ("beauty", "strict"), ("beauty", "honest"), ("fashion", "strict"), ("fashion", "honest"),
     ("ml-1m", "honest"), ("ml-100k", "strict"), ("ml-100k", "honest"), ("amazon-fashion-5core", "strict"),
     ("amazon-fashion-5core", "honest"), ("demo", "paper"), ("beauty", "paper"), ("fashion", "paper"),
-    ("ml-100k", "paper"), ("amazon-fashion-5core", "paper"),
+    ("amazon-fashion-5core", "paper"),
 )  # fmt: skip
-"""(dataset, protocol); the windows of ml-1m have no times, so `strict` is not to be had there, and no reviews, so that
-`paper` would be `honest`."""
+"""(dataset, protocol); the windows of ml-1m have no times, so `strict` is not to be had there. Neither MovieLens has
+reviews that could leak, so there `paper` is `honest`, byte for byte."""
 EXAMPLES = {("beauty", "paper"): "beauty-paper", ("fashion", "paper"): "fashion-paper"}
 """Where the example has another name than the dataset: the authors' own descriptions and prompts."""
 SEEDS = (0, 1, 2)
+TRAINED = ["als", "mf", "sasrec", "caser", "gru4rec", "din"]
+FEW = "few-shot"
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {
-    "": {"baselines": {"methods": ["als", "mf", "sasrec", "caser", "gru4rec", "din"]}},
+    "": {"baselines": {"methods": TRAINED}},
     "no-description": {"without": ["descriptions"]},
     "no-profile": {"without": ["profiles"]},
     "no-evidence": {"without": ["evidence"]},
@@ -60,9 +62,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tallrec": {
         "without": TEXTS, "train": {"shots": 256, "order": "decision-only"}, "predict": {"mode": "predict-only"}
     },
+    FEW: {"train": {"shots": 256}, "baselines": {"methods": TRAINED, "shots": 256}},
 }  # fmt: skip
-"""What each changes of an example: nothing but the baselines beside it, an ablation, or TALLRec's recipe (titles, Yes
-or No, few shots)."""
+"""What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
+No, few shots), or the paper's largest number of shots for student and baselines alike."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,19 @@ class Task:
         parts = [self.dataset, self.protocol, *filter(None, [self.variant]), *([f"seed{self.seed}"] * bool(self.seed))]
         return runs / "-".join(parts)
 
+    @property
+    def explains(self) -> bool:
+        """Whether its explanations are measured: those of the whole, of one seed."""
+        return not self.variant and not self.seed
+
     def config(self, runs: Path) -> Path:
-        """A copy of the example with the changes of the variant, among the runs."""
+        """A copy of the example with the changes of the variant, among the runs; explanations cost half the time."""
         runs.mkdir(parents=True, exist_ok=True)
         path = runs / f"{self.folder(runs).name}.toml"
-        path.write_text(toml(merged(tomllib.loads(self.example.read_text("utf-8")), VARIANTS[self.variant])), "utf-8")
+        changed = merged(tomllib.loads(self.example.read_text("utf-8")), VARIANTS[self.variant])
+        if not self.explains:
+            changed = merged(changed, {"predict": {"explain": 1}})
+        path.write_text(toml(changed), "utf-8")
         return path
 
     def missing(self) -> str:
@@ -123,13 +134,24 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     subprocess.run([str(part) for part in command], check=True)
     found = from_row(Evaluation, read_json(folder / "evaluate.json"))
     provenance = Provenance(commit(), datetime.datetime.now(datetime.UTC).date().isoformat(), machine())
-    shots = Run.read(folder).require("train").counts["rows"]
+    shots = int(Run.read(folder).require("train").counts["rows"])
     keep_looks(folder)
-    rows = decision_rows(found, provenance, int(shots))
+    rows = decision_rows(found, provenance, shots)
     if task.variant:
-        names = {FUSED: task.variant, STUDENT: f"{task.variant}-student"}
-        return [{**row, "method": names[row["method"]]} for row in rows if row["method"] in names], []
-    return rows, [] if task.seed else explanation_rows(found, provenance)
+        named = [(row, kept_name(str(row["method"]), task.variant)) for row in rows]
+        return [{**row, "method": name, "shots": shots} for row, name in named if name], []
+    return rows, explanation_rows(found, provenance) if task.explains else []
+
+
+def kept_name(method: str, variant: str) -> str:
+    """What a method of a variant is called in the tables; "" where it is not kept.
+
+    Of few shots, those are that learn from them: the fused decision's evidence learns from every row all the same, and
+    counts are hardly fitted.
+    """
+    if variant == FEW:
+        return f"{variant}-{method}" if method in (STUDENT, "logistic", "boosting", *TRAINED) else ""
+    return {FUSED: variant, STUDENT: f"{variant}-{STUDENT}"}.get(method, "")
 
 
 def keep_looks(folder: Path) -> None:
@@ -174,8 +196,9 @@ def replace_rows(path: Path, fresh: list[Row]) -> None:
 
 
 def _key(row: Row) -> tuple[object, ...]:
-    variant = str(row.get("method", "")).removesuffix(f"-{STUDENT}")
-    return row["dataset"], row["protocol"], row["seed"], variant if variant in VARIANTS else ""
+    method = str(row.get("method", ""))
+    variant = next((name for name in VARIANTS if name and method.startswith(name)), "")
+    return row["dataset"], row["protocol"], row["seed"], variant
 
 
 def side_by_side(tasks: list[Task], runs: Path) -> None:
