@@ -1,4 +1,4 @@
-"""benchmarks/results/bench.md: a row for each system and each variant of the paper, from benchmarks/results/.
+"""benchmarks/results/bench.md and bench.svg: every system and every variant of the paper, from benchmarks/results/.
 
 python benchmarks/overview.py
 """
@@ -11,14 +11,20 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from reasoningrec.evaluation import pictures
+
 sys.path.insert(0, str(Path(__file__).parent))
 from table import DATASETS, RESULTS, read_rows
 
 OVERVIEW = RESULTS / "bench.md"
+PICTURE = RESULTS / "bench.svg"
 READINGS = (("strict", "distinct"), ("honest", "all"), ("paper", "all"))
 SERVED = "needs its teacher served: Mixtral-8x7B-Instruct, some 90 GB in bf16"
 TRAINED = "needs a GPU that trains Llama-2-7b-chat, and its weights"
 LATER = "not measured yet"
+ALT = "AUC of the systems on each dataset, with intervals; the figures stand in the tables below"
 SYSTEMS = (
     ("reasoningrec", "ReasoningRec: student and evidence, fused", LATER),
     ("student", "ReasoningRec: the student alone", LATER),
@@ -64,6 +70,24 @@ SYSTEMS = (
     ("reasoningrec-paper-256", "paper: ReasoningRec, 256 shots", TRAINED),
 )
 """(method, in words, why its cells are blank where nothing was measured); further methods follow by name."""
+DRAWN = {
+    "reasoningrec": ("ReasoningRec, fused", "fused"),
+    "student": ("its student alone", "student"),
+    "tallrec-student": ("TALLRec's recipe, nano", "student"),
+    "boosting": ("boosted trees", "ablation"),
+    "logistic": ("logistic regression", "ablation"),
+    "user-item-share": ("both shares", "baseline"),
+    "user-share": ("share of likes of the user", "baseline"),
+    "als": ("ALS", "baseline"),
+    "mf": ("matrix factorisation", "baseline"),
+    "sasrec": ("SASRec", "baseline"),
+    "caser": ("Caser", "baseline"),
+    "gru4rec": ("GRU4Rec", "baseline"),
+    "din": ("DIN", "baseline"),
+}
+"""What the picture shows: method -> its name there, and whose colour it has."""
+LEAST_DRAWN = 100
+"""Queries of a test set that is drawn; smaller ones stand in the table only."""
 
 
 def overview() -> str:
@@ -74,6 +98,8 @@ def overview() -> str:
         "Made by `make bench` from `decisions.jsonl`. AUC with 95 % intervals over clusters of twins; where training "
         "was repeated with other seeds, the mean of AUCs and of the intervals' ends, ± the standard deviation over "
         "seeds. Bold: the highest of its column.",
+        f"![{ALT}](bench.svg)",
+        "`paper` of the MovieLens sets is `honest`: they have no reviews that could leak.",
     ]
     for protocol, subset in READINGS:
         found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]
@@ -116,9 +142,59 @@ def _cell(rows: list[dict[str, Any]], best: float) -> str:
     return f"{said} [{low:.3f}, {high:.3f}]{spread}"
 
 
+def picture() -> str:
+    """The table's first two parts as a picture: a row of panels for each reading, a panel for each dataset."""
+    rows = read_rows(RESULTS / "decisions.jsonl")
+    parts = {
+        reading: {name: found for name in DATASETS if (found := _drawable(rows, *reading, name))}
+        for reading in READINGS[:2]
+    }
+    words = [name for name, _ in DRAWN.values()]
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(len(parts), max(map(len, parts.values())), sharex="row", sharey=True, squeeze=False)
+        for line, (reading, panels) in zip(grid, parts.items(), strict=True):
+            for axes in line[len(panels) :]:
+                axes.set_visible(False)
+            for axes, (name, found) in zip(line, panels.items(), strict=False):
+                _panel(axes, found)
+                axes.set_title(name, loc="left", fontsize=9.5)
+            line[0].set_yticks(range(len(DRAWN)), words)
+            line[0].set_ylim(len(DRAWN) - 0.4, -0.6)
+            line[0].set_ylabel(" / ".join(reading), fontsize=11)
+
+    said = "; ".join(
+        f"{protocol} {name}: " + ", ".join(f"{DRAWN[method][0]} {_auc(cells):.3f}" for method, cells in found.items())
+        for (protocol, _), panels in parts.items()
+        for name, found in panels.items()
+    )
+    caption = "AUC with 95 % intervals over clusters of twins, means over seeds; the line is the fused decision."
+    return pictures.drawn("bench", caption, said, draw, (12.5, 7.4)).svg + "\n"
+
+
+def _drawable(rows: list[dict[str, Any]], protocol: str, subset: str, dataset: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each method that is drawn; nothing where the test set is too small."""
+    here = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset) and row["n"] >= LEAST_DRAWN]
+    return {method: cells for method in DRAWN if (cells := _of(here, method, dataset))}
+
+
+def _panel(axes: Any, found: dict[str, list[dict[str, Any]]]) -> None:
+    for at, (method, (_, kind)) in enumerate(DRAWN.items()):
+        if cells := found.get(method):
+            low, high = (fmean(row[end] for row in cells) for end in ("auc_low", "auc_high"))
+            shade, marker = pictures.COLOURS[kind], pictures.MARKERS[kind]
+            axes.plot([low, high], [at, at], color=shade, linewidth=1.8, solid_capstyle="butt")
+            axes.plot([_auc(cells)], [at], color=shade, marker=marker, markersize=5.5)
+    axes.axvline(_auc(found["reasoningrec"]), color=pictures.COLOURS["fused"], linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+
+
 def write_overview() -> None:
-    """Write benchmarks/results/bench.md."""
+    """Write benchmarks/results/bench.md and bench.svg."""
     OVERVIEW.write_text(overview(), "utf-8")
+    PICTURE.write_text(picture(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,17 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 READINGS = (("strict", "distinct"), ("honest", "all"))
 """The headline first, then the reading that published figures use."""
 DATASETS = ("fashion", "beauty", "ml-1m", "ml-100k", "amazon-fashion-5core", "demo")
+PICTURE = "![AUC of the systems on each dataset, with intervals](benchmarks/results/bench.svg)"
 SHOTS = ("untrained", "16", "64", "256", "all")
+PARTS = {
+    "student": "whole",
+    "no-description-student": "no item descriptions",
+    "no-profile-student": "no profiles",
+    "no-evidence-student": "no facts on user and others",
+    "no-rationale-student": "no rationales",
+    "tallrec-student": "TALLRec's recipe: titles, 256 shots",
+    "few-shot-student": "256 shots",
+}
 MEASURES = (
     ("citations_exist", "citations that exist"),
     ("stance_agreement", "agrees with the decision"),
@@ -35,10 +45,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def tables() -> str:
     """Everything between the README's marks."""
     decisions, explanations = read_rows(RESULTS / "decisions.jsonl"), read_rows(RESULTS / "explanations.jsonl")
-    parts = [_decisions(decisions, protocol, subset) for protocol, subset in READINGS]
+    parts = [PICTURE, *(_decisions(decisions, protocol, subset) for protocol, subset in READINGS)]
     students, speed = read_rows(RESULTS / "students.jsonl"), read_rows(RESULTS / "speed.jsonl")
     more = [_students(students), _speed(speed)]
-    return "\n\n".join([*parts, _explanations(explanations), _provenance(decisions), *filter(None, more)])
+    parts += [_ablations(decisions), _explanations(explanations), _provenance(decisions)]
+    return "\n\n".join([*parts, *filter(None, more)])
 
 
 def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
@@ -69,6 +80,30 @@ def _over_seeds(rows: list[dict[str, Any]]) -> str:
     """Mean ± standard deviation of the fused decision's AUC; "–" where there is one seed."""
     aucs = [row["auc"] for row in rows if row["method"] == "reasoningrec"]
     return f"{fmean(aucs):.3f} ± {stdev(aucs):.3f} ({len(aucs)} seeds)" if len(aucs) > 1 else "–"
+
+
+def _ablations(rows: list[dict[str, Any]]) -> str:
+    """AUC of the student with parts taken out, and how far the fused decision moves with it; seed 0."""
+    lines = [
+        "**The student alone, with parts taken out** (AUC, one seed), and how far the fused decision moves at most",
+        "",
+        f"| dataset | protocol | {' | '.join(PARTS.values())} | fused moves by |",
+        f"|---|---|{'---|' * len(PARTS)}---|",
+    ]
+    for protocol, subset in READINGS:
+        for dataset in DATASETS:
+            where = (dataset, protocol, subset, 0)
+            auc = {
+                r["method"]: r["auc"] for r in rows if (r["dataset"], r["protocol"], r["subset"], r["seed"]) == where
+            }
+            fused = [
+                auc[name] for method in PARTS if (name := method.removesuffix("-student")) in auc and name != method
+            ]
+            if fused:
+                cells = [_figure(auc.get(method)) for method in PARTS]
+                moved = max(abs(one - auc["reasoningrec"]) for one in fused)
+                lines.append(f"| {dataset} | {protocol} | {' | '.join(cells)} | {moved:.3f} |")
+    return "\n".join(lines)
 
 
 def _explanations(rows: list[dict[str, Any]]) -> str:

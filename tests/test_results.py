@@ -71,6 +71,7 @@ def test_a_changed_figure_is_noticed(table: ModuleType, monkeypatch: pytest.Monk
 def test_the_overview_agrees_with_the_results(table: ModuleType) -> None:
     overview = load("overview")
     assert overview.OVERVIEW.read_text("utf-8") == overview.overview(), "run `python benchmarks/overview.py`"
+    assert overview.PICTURE.read_text("utf-8") == overview.picture(), "run `python benchmarks/overview.py`"
 
 
 def test_the_overview_has_a_row_for_every_system_and_says_why_cells_are_blank(table: ModuleType) -> None:

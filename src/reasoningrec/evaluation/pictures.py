@@ -102,7 +102,7 @@ def comparison(reading: Reading, level: float) -> Picture:
     said = "; ".join(f"{result.method} {_with_interval(result)}" for result in results)
     caption = f"AUC with {level * 100:g} % intervals over clusters of twins, reading “{reading.subset}”"
     caption += f"; * is the plain baseline chosen on valid ({reading.baseline})." if reading.baseline else "."
-    return _picture(f"auc-{reading.subset}", caption, said, draw, (5.2, 1.1 + 0.36 * max(len(results), 1)))
+    return drawn(f"auc-{reading.subset}", caption, said, draw, (5.2, 1.1 + 0.36 * max(len(results), 1)))
 
 
 def roc(curves: Sequence[Curve], shown: Mapping[str, str], reading: Reading) -> Picture:
@@ -126,7 +126,7 @@ def roc(curves: Sequence[Curve], shown: Mapping[str, str], reading: Reading) -> 
 
     said = "; ".join(f"{method} AUC {value:.3f}" for method, value in area.items() if value is not None)
     caption = f"ROC, reading “{reading.subset}”. Thin lines: the other methods. Dashed: chance."
-    return _picture("roc", caption, said, draw, (4.6, 4.5))
+    return drawn("roc", caption, said, draw, (4.6, 4.5))
 
 
 def calibration(curves: Sequence[Curve], shown: Mapping[str, str]) -> Picture:
@@ -164,7 +164,7 @@ def calibration(curves: Sequence[Curve], shown: Mapping[str, str]) -> Picture:
     )
     caption = "Calibration, bins of equal mass. On the dashed line what is said comes true as often as said; "
     caption += "the band is where 95 % of a perfectly calibrated fused model’s bins would lie."
-    return _picture("calibration", caption, said, draw, (4.6, 4.5))
+    return drawn("calibration", caption, said, draw, (4.6, 4.5))
 
 
 def weights(values: Sequence[tuple[str, float]]) -> Picture:
@@ -196,7 +196,7 @@ def weights(values: Sequence[tuple[str, float]]) -> Picture:
         "Weight of each input of the fused model: how far one standard deviation of it moves the log-odds of a like."
     )
     caption += f" The {left} smallest are in the table only." if left else ""
-    return _picture("weights", caption, said, draw, (6.4, 0.9 + 0.3 * len(top)))
+    return drawn("weights", caption, said, draw, (6.4, 0.9 + 0.3 * len(top)))
 
 
 def gates(account: TeacherAccount) -> Picture:
@@ -223,7 +223,7 @@ def gates(account: TeacherAccount) -> Picture:
     said = "; ".join(f"{gate} {dropped}" for gate, dropped in rows)
     caption = f"Of {account.rationales:,} rationales {account.kept:,} were kept"
     caption += "; below, how many failed each gate that dropped any." if rows else "."
-    return _picture("gates", caption, f"kept {account.kept}; {said}", draw, (6.4, 0.9 + 0.3 * (len(rows) + 1)))
+    return drawn("gates", caption, f"kept {account.kept}; {said}", draw, (6.4, 0.9 + 0.3 * (len(rows) + 1)))
 
 
 def learning(curve: Sequence[Point], reading: Reading) -> Picture:
@@ -257,7 +257,7 @@ def learning(curve: Sequence[Point], reading: Reading) -> Picture:
     said = "; ".join(f"{_rows_of(point)}: {point.auc:.3f}" for point in known)
     caption = "Learning curve of the student: mean over seeds, with a band of one standard deviation. "
     caption += "Lines: the fused decision and the plain baseline chosen on valid, both from all rows."
-    return _picture("learning", caption, said, draw, (6.0, 3.8))
+    return drawn("learning", caption, said, draw, (6.0, 3.8))
 
 
 def _rows_of(point: Point) -> str:
@@ -276,7 +276,9 @@ def systems(comparison: Comparison) -> Picture:
     heights = [1.0 + 0.34 * len(methods) for methods in rows.values()] or [1.0]
 
     def draw(figure: Figure) -> None:
-        grid = figure.subplots(max(len(panels), 1), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+        grid = figure.subplots(
+            max(len(panels), 1), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+        )
         for axes, (title, lines) in zip(grid[:, 0], panels.items(), strict=False):
             _panel(axes, title, lines, colour)
 
@@ -287,7 +289,7 @@ def systems(comparison: Comparison) -> Picture:
     caption = (
         f"AUC with {comparison.level * 100:g} % intervals over clusters of twins, headline readings. Dashed: chance."
     )
-    return _picture("runs", caption, said, draw, (7.6, sum(heights) + 0.3))
+    return drawn("runs", caption, said, draw, (7.6, sum(heights) + 0.3))
 
 
 def _panel(axes: Any, title: str, lines: Sequence[Line], colour: Mapping[str, str]) -> None:
@@ -305,6 +307,7 @@ def _panel(axes: Any, title: str, lines: Sequence[Line], colour: Mapping[str, st
     axes.set_yticks(range(len(methods)), [_short(method) for method in methods])
     axes.set_ylim(len(methods) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelbottom=True)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     axes.set_title(title, loc="left", fontsize=11)
@@ -352,9 +355,10 @@ def _unit_square(axes: Any, x: str, y: str) -> None:
     axes.grid()
 
 
-def _picture(
+def drawn(
     name: str, caption: str, said: str, draw: Callable[[Figure], None], inches: tuple[float, float]
 ) -> Picture:
+    """What `draw` makes of a figure of so many inches, in the report's style; `said` is for those who do not see it."""
     # The defaults first, so that a reader's own matplotlibrc changes nothing.
     with style.context("default"), mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=inches, layout="constrained", facecolor="white")
