@@ -83,26 +83,27 @@ def _over_seeds(rows: list[dict[str, Any]]) -> str:
 
 
 def _ablations(rows: list[dict[str, Any]]) -> str:
-    """AUC of the student with parts taken out, and how far the fused decision moves with it; seed 0."""
+    """AUC of the student with parts taken out, and how far the fused decision moves with it."""
     lines = [
-        "**The student alone, with parts taken out** (AUC, one seed), and how far the fused decision moves at most",
+        "**The student alone, with parts taken out**, and how far the fused decision moves at most (AUC; means over "
+        "seeds where a number of them follows)",
         "",
         f"| dataset | protocol | {' | '.join(PARTS.values())} | fused moves by |",
         f"|---|---|{'---|' * len(PARTS)}---|",
     ]
     for protocol, subset in READINGS:
         for dataset in DATASETS:
-            where = (dataset, protocol, subset, 0)
-            auc = {
-                r["method"]: r["auc"] for r in rows if (r["dataset"], r["protocol"], r["subset"], r["seed"]) == where
-            }
-            fused = [
-                auc[name] for method in PARTS if (name := method.removesuffix("-student")) in auc and name != method
-            ]
-            if fused:
-                cells = [_figure(auc.get(method)) for method in PARTS]
-                moved = max(abs(one - auc["reasoningrec"]) for one in fused)
-                lines.append(f"| {dataset} | {protocol} | {' | '.join(cells)} | {moved:.3f} |")
+            where = (dataset, protocol, subset)
+            auc: dict[str, dict[int, float]] = {}
+            for row in rows:
+                if (row["dataset"], row["protocol"], row["subset"]) == where:
+                    auc.setdefault(row["method"], {})[row["seed"]] = row["auc"]
+            whole = auc.get("reasoningrec", {})
+            names = [name for method in PARTS if (name := method.removesuffix("-student")) in auc and name != method]
+            moves = [abs(fmean(value - whole[seed] for seed, value in auc[name].items())) for name in names]
+            if moves:
+                cells = [_mean(list(auc.get(method, {}).values())) for method in PARTS]
+                lines.append(f"| {dataset} | {protocol} | {' | '.join(cells)} | {max(moves):.3f} |")
     return "\n".join(lines)
 
 
@@ -179,6 +180,11 @@ def _measured_by(script: str, rows: list[dict[str, Any]]) -> str:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _mean(values: list[float]) -> str:
+    """The mean, and of how many where there is more than one."""
+    return f"{_figure(fmean(values) if values else None)}{f' ({len(values)})' if len(values) > 1 else ''}"
 
 
 def _interval(row: dict[str, Any]) -> str:
