@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from planted import ITEMS, SMALL, allowed_of, on_test, rows
 from sklearn.metrics import roc_auc_score
 
 from making import DAY, Row
 from reasoningrec.baselines import factors, sequential
 from reasoningrec.baselines.allowed import Allowed
-from reasoningrec.baselines.networks import NETWORKS
+from reasoningrec.baselines.networks import IMAGE, NETWORKS, Batch, Caser, Sizes
 from reasoningrec.config import BaselinesConfig
 from reasoningrec.data.timeline import Floats
 from reasoningrec.errors import ConfigError
@@ -157,6 +158,21 @@ def test_shots_are_balanced_and_answer_all(method: str, shots: int) -> None:
     assert set(block.rows) <= set(allowed.main)
     assert allowed.timeline.liked[block.rows].sum() == shots // 2
     assert np.isfinite(answers(method, allowed, config)).all()
+
+
+def test_caser_sees_each_question_s_own_image() -> None:
+    torch.manual_seed(0)
+    net = Caser(Sizes(items=30, reactions=6, users=5, places=40, hidden=8, dropout=0.0))
+    items, reactions = torch.randint(1, 30, (3, 40)), torch.randint(1, 6, (3, 40))
+    items[0, 25:] = reactions[0, 25:] = 0
+    of, place = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0, 25, 3, 8, 40])
+    batch = Batch(items, reactions, torch.tensor([1, 2, 3]), of, place, torch.tensor([4, 5, 6, 7, 8]))
+    image = net.reading(*batch.last(IMAGE)).transpose(1, 2)
+    parts = [torch.relu(maps(image)).amax(-1) for maps in net.across]  # image by image, as the paper writes it
+    state = torch.relu(net.whole(torch.cat([*parts, net.along(image).flatten(1)], -1)))
+    state = torch.cat([state, net.user(batch.user_B[of])], -1)
+    expected = net.head(state, net.reading.item(batch.target_M), batch.target_M)
+    assert torch.allclose(net(batch), expected, atol=1e-6)
 
 
 @every_method

@@ -11,7 +11,7 @@ learned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -199,12 +199,17 @@ class Caser(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(M,) log-odds."""
-        x_MDL = self.reading(*batch.last(IMAGE)).transpose(1, 2)
-        across = [torch.relu(maps(x_MDL)).amax(-1) for maps in self.across]
-        image = torch.cat([*across, self.along(x_MDL).flatten(1)], -1)
+        x_BDT = functional.pad(self.reading(batch.items_BT, batch.reactions_BT).transpose(1, 2), (IMAGE, 0))
+        image = torch.cat([found[batch.of_M, :, batch.place_M] for found in self._images(x_BDT)], -1)
         state_MD = torch.relu(self.whole(self.drop(image)))
         state_MS = torch.cat([state_MD, self.user(batch.user_B[batch.of_M])], -1)
         return torch.as_tensor(self.head(state_MS, self.reading.item(batch.target_M), batch.target_M))
+
+    def _images(self, x_BDT: Tensor) -> Iterator[Tensor]:
+        """(B, ., T + 1) of each filter: what it finds in the image that ends before a place, once for all questions."""
+        for height, maps in enumerate(self.across, start=1):
+            yield functional.max_pool1d(torch.relu(maps(x_BDT)), IMAGE - height + 1, stride=1)
+        yield self.along(x_BDT.unfold(2, IMAGE, 1)).transpose(2, 3).flatten(1, 2)
 
 
 class DIN(nn.Module):

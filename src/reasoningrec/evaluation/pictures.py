@@ -355,9 +355,7 @@ def _unit_square(axes: Any, x: str, y: str) -> None:
     axes.grid()
 
 
-def drawn(
-    name: str, caption: str, said: str, draw: Callable[[Figure], None], inches: tuple[float, float]
-) -> Picture:
+def drawn(name: str, caption: str, said: str, draw: Callable[[Figure], None], inches: tuple[float, float]) -> Picture:
     """What `draw` makes of a figure of so many inches, in the report's style; `said` is for those who do not see it."""
     # The defaults first, so that a reader's own matplotlibrc changes nothing.
     with style.context("default"), mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
