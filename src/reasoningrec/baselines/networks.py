@@ -225,7 +225,8 @@ class DIN(nn.Module):
         d = sizes.hidden
         self.reading = Reading(sizes)
         self.drop = nn.Dropout(sizes.dropout)
-        self.activation = nn.Sequential(nn.Linear(4 * d, 36), nn.PReLU(), nn.Linear(36, 1))
+        self.meet = nn.Linear(4 * d, 36)
+        self.activation = nn.Sequential(nn.PReLU(), nn.Linear(36, 1))
         self.top = nn.Sequential(
             nn.Linear(4 * d, 80), nn.PReLU(), nn.Dropout(sizes.dropout), nn.Linear(80, 40), nn.PReLU(), nn.Linear(40, 1)
         )
@@ -238,13 +239,18 @@ class DIN(nn.Module):
         there_ML1 = (items_ML > 0)[..., None]
         past_MLD = self.drop(self.reading(items_ML, reactions_ML))
         target_MD = self.drop(self.reading.item(batch.target_M))
-        target_MLD = target_MD[:, None].expand_as(past_MLD)
-        pairs = torch.cat([past_MLD, target_MLD, past_MLD - target_MLD, past_MLD * target_MLD], -1)
-        weight_ML1 = self.activation(pairs) * there_ML1
+        weight_ML1 = self.activation(self._met(past_MLD, target_MD)) * there_ML1
         interest_MD = (weight_ML1 * past_MLD).sum(1) / LAST**0.5
         mean_MD = (past_MLD * there_ML1).sum(1) / (there_ML1.sum(1) + 1)
         seen = torch.cat([interest_MD, mean_MD, target_MD, interest_MD * target_MD], -1)
         return torch.as_tensor(self.top(seen)[:, 0] + self.bias(batch.target_M)[:, 0])
+
+    def _met(self, past_MLD: Tensor, target_MD: Tensor) -> Tensor:
+        """(M, L, 36): `meet` of [past, target, past - target, past x target], without that wide thing being made."""
+        past, target, less, times = self.meet.weight.chunk(4, dim=1)
+        of_past = functional.linear(past_MLD, past + less, self.meet.bias)
+        of_target = functional.linear(target_MD, target - less)[:, None]
+        return of_past + of_target + functional.linear(past_MLD * target_MD[:, None], times)
 
 
 NETWORKS: Final[Mapping[str, Callable[[Sizes], nn.Module]]] = {
