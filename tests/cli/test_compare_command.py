@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+from reasoningrec.rows import read_json
 from running import Cli
 
 
@@ -36,6 +39,23 @@ def test_what_cannot_be_compared_is_told(cli: Cli, small_run: Path, small_config
     assert (early.code, "stage predict is pending, not done" in early.err) == (2, True)
     nowhere = cli("compare", small_run, "--html", tmp_path / "no" / "c.html")
     assert (nowhere.code, "no such folder" in nowhere.err) == (2, True)
+    folder = cli("compare", small_run, "--html", tmp_path)
+    assert (folder.code, "'--html'" in folder.err) == (2, True)
     (copy / "predict" / "predictions.jsonl").write_text("{}\n", "utf-8")
     damaged = cli("compare", copy)
     assert (damaged.code, "damaged, or edited" in damaged.err) == (2, True)
+
+
+def test_files_are_written_even_where_the_reader_of_the_tables_stops(
+    cli: Cli, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("reasoningrec.cli.compare.say", stop)
+    monkeypatch.setattr("reasoningrec.cli.audit.say", stop)
+    page, found = tmp_path / "c.html", tmp_path / "a.json"
+    assert cli("compare", small_run, "--html", page).code == 3
+    assert page.read_text("utf-8").endswith("</html>")
+    assert cli("audit", "--run", small_run, "--out", found).code == 3
+    assert read_json(found)["checks"]

@@ -27,7 +27,9 @@ def audit(
         [], "--against", help="A run of the same data under another protocol: what does each method gain there?"
     ),
     sample: int = typer.Option(64, min=1, max=100_000, help="Questions whose numbers are all worked out anew."),
-    out: Path | None = typer.Option(None, "--out", help="Write everything found as JSON into this file, too."),
+    out: Path | None = typer.Option(
+        None, "--out", dir_okay=False, help="Write everything found as JSON into this file, too."
+    ),
 ) -> None:
     """Prove that nothing at or after a target reached its prompt, and measure what the targets' texts give away.
 
@@ -42,9 +44,10 @@ def audit(
     from reasoningrec.rows import to_row, write_json
 
     found = audit_run(run, against, sample=sample)
+    if out is not None:  # before anything is printed: whoever reads it may stop early
+        write_json(out, to_row(found))
     show(Console(), found)
     if out is not None:
-        write_json(out, to_row(found))
         say(Console(), f"\nwrote {out}")
     if found.found:
         raise typer.Exit(FOUND)

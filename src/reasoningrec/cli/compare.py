@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 def compare(
     runs: list[Path] = typer.Argument(help="Folders of evaluated runs; the first is what others are compared with."),
-    markdown: Path | None = typer.Option(None, "--markdown", help="Write the tables into this file, too."),
-    html: Path | None = typer.Option(None, "--html", help="Write a self-contained page with a picture, too."),
+    markdown: Path | None = typer.Option(
+        None, "--markdown", dir_okay=False, help="Write the tables into this file, too."
+    ),
+    html: Path | None = typer.Option(
+        None, "--html", dir_okay=False, help="Write a self-contained page with a picture, too."
+    ),
 ) -> None:
     """Put runs side by side: every method with intervals, mean and spread over seeds, paired differences.
 
@@ -34,8 +38,12 @@ def compare(
             raise InputError(f"{flag}: {path.parent}: no such folder", hint="Make it first, or name another.")
     from reasoningrec.evaluation import compare_page as page
     from reasoningrec.pipeline.compare import compare_runs
+    from reasoningrec.rows import write_text
 
     found = compare_runs(runs)
+    wanted = [(path, text) for path, text in ((markdown, page.render_markdown), (html, page.render_html)) if path]
+    for path, text in wanted:  # before anything is printed: whoever reads it may stop early
+        write_text(path, text(found))
     console = Console()
     for (dataset, protocol, subset), lines in page.tables(found):
         say(console, f"{dataset}: {protocol}, {subset}", "bold")
@@ -45,10 +53,8 @@ def compare(
     say(console, page.says(found), "dim")
     for note in found.notes:
         say(console, note, "dim")
-    for path, text in ((markdown, page.render_markdown), (html, page.render_html)):
-        if path is not None:
-            path.write_text(text(found), "utf-8")
-            say(console, f"wrote {path}")
+    for path, _ in wanted:
+        say(console, f"wrote {path}")
 
 
 def _show(console: Console, system: str, lines: list[Line]) -> None:
