@@ -15,7 +15,6 @@ runs/bench.html puts all runs of the plan that are evaluated side by side.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import platform
@@ -133,7 +132,9 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     command += ["--protocol", task.protocol, "--seed", task.seed]
     subprocess.run([str(part) for part in command], check=True)
     found = from_row(Evaluation, read_json(folder / "evaluate.json"))
-    provenance = Provenance(commit(), datetime.datetime.now(datetime.UTC).date().isoformat(), machine())
+    last = looks(folder)[-1]  # of when it was measured: a run may have been done before
+    here, then = commit(), str(last["commit"])
+    provenance = Provenance(here if here.startswith(then) else then, str(last["date"])[:10], machine())
     shots = int(Run.read(folder).require("train").counts["rows"])
     keep_looks(folder)
     rows = decision_rows(found, provenance, shots)
@@ -214,16 +215,21 @@ def side_by_side(tasks: list[Task], runs: Path) -> None:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description="Measure decisions and explanations on real data.")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME[:PROTOCOL]")
-    parser.add_argument("--variants", nargs="*", default=[""], choices=list(VARIANTS), metavar="NAME",
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME[:PROTOCOL]")
+    parser.add_argument("--variants", nargs="+", default=[""], choices=list(VARIANTS), metavar="NAME",
                         help=f"{', '.join(filter(None, VARIANTS))}; '' = the whole, with all baselines")  # fmt: skip
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0], metavar="N", help="0 1 2 for the whole bench")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0], choices=SEEDS, metavar="N", help="0 1 2 for the whole bench"
+    )
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--keep-going", action="store_true", help="go on with the rest where a run fails")
     asked = parser.parse_args()
+    known = {name for pair in PLAN for name in (pair[0], ":".join(pair))}
+    if strange := sorted(set(asked.only) - known):
+        parser.error(f"--only: not in the plan: {', '.join(strange)}; known: {', '.join(sorted(known))}")
+    if asked.runs.exists() and not asked.runs.is_dir():
+        parser.error(f"--runs: {asked.runs}: is no folder")
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
-    if not plan:
-        parser.error(f"nothing matches; known: {json.dumps([':'.join(pair) for pair in PLAN])}")
     tasks = [Task(*pair, seed, variant) for variant in asked.variants for seed in asked.seeds for pair in plan]
     failed = [task for task in tasks if not _do(task, asked.runs, asked.keep_going)]
     side_by_side([Task(*pair, seed) for pair in PLAN for seed in SEEDS], asked.runs)

@@ -52,3 +52,10 @@ def test_an_unknown_method_is_told(tmp_path: Path, cli: Cli) -> None:
     answer = cli("run", "--run", tmp_path / "run", tmp_path / "odd.toml")
     assert answer.code == 2
     assert "baselines.methods" in answer.err
+
+
+def test_features_that_two_heads_cannot_share_are_told(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "odd.toml").write_text(SMALL + '[baselines]\nmethods = ["sasrec"]\nhidden = 5\n', "utf-8")
+    answer = cli("run", "--run", tmp_path / "run", tmp_path / "odd.toml")
+    assert answer.code == 2
+    assert "baselines.hidden" in answer.err

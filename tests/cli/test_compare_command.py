@@ -12,8 +12,11 @@ from running import Cli
 
 
 def test_runs_are_put_side_by_side(cli: Cli, small_run: Path, small_config: Path, tmp_path: Path) -> None:
-    second = tmp_path / "second"
-    assert cli("run", "--run", second, small_config, "--seed", "1").code == 0
+    second, fewer = tmp_path / "second", tmp_path / "fewer.toml"
+    config = small_config.read_text("utf-8")
+    assert "explain = 24" in config
+    fewer.write_text(config.replace("explain = 24", "explain = 1"), "utf-8")  # parts no runs: no decision changes
+    assert cli("run", "--run", second, fewer, "--seed", "1").code == 0
     page, text = tmp_path / "c.html", tmp_path / "c.md"
     answer = cli("compare", small_run, second, "--html", page, "--markdown", text)
     assert answer.code == 0

@@ -73,6 +73,25 @@ def test_seeds_are_one_system_with_mean_and_spread(inputs: EvaluateInputs) -> No
     assert any("seed 2 in s2" in note for note in found.notes)
 
 
+def test_the_baseline_of_seeds_is_chosen_by_their_mean_on_valid(inputs: EvaluateInputs) -> None:
+    runs = [entrant(inputs, f"s{seed}", seed=seed) for seed in range(2)]
+    chosen = []
+    for best in ((0.9, 0.6), (0.1, 0.6)):  # of the first seed, of both
+        given = [with_valid(run, {"last": value}) for run, value in zip(runs, best, strict=True)]
+        lines = [line(put(*order), f"{order[0].run} (+1 seeds)", "last") for order in (given, given[::-1])]
+        chosen.append([one.to_baseline.reason == "is the baseline" for one in lines])
+    assert chosen == [[True, True], [False, False]]
+
+
+def with_valid(run: Entrant, valid: dict[str, float]) -> Entrant:
+    """The run, as if its baselines had those AUCs on valid, and 0.5 where none is said."""
+    readings = []
+    for reading in run.evaluation.readings:
+        given = [dataclasses.replace(one, valid_auc=valid.get(one.method, 0.5)) for one in reading.methods]
+        readings.append(dataclasses.replace(reading, methods=tuple(given)))
+    return dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, readings=tuple(readings)))
+
+
 def test_differences_to_the_first_run_are_paired(inputs: EvaluateInputs) -> None:
     better, worse = entrant(inputs, "a", variant="a"), entrant(inputs, "b", variant="b", noise=0.6)
     found = put(better, worse)

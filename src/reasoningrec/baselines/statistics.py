@@ -1,8 +1,8 @@
 """Plain statistics as recommenders: what one line of counting, or a regression on such counts, achieves.
 
 Each number becomes a probability by a one- or two-input logistic regression, which keeps its order (so its AUC is that
-of the number itself) and makes its log loss and calibration comparable. What predicts valid is fitted on train; what
-predicts test on train and valid.
+of the number itself), or turns it where fewer likes go with more of it, and makes log loss and calibration comparable.
+What predicts valid is fitted on train; what predicts test on train and valid.
 """
 
 from __future__ import annotations

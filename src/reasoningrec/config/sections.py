@@ -309,8 +309,8 @@ class BaselinesConfig(Section):
     refits: Annotated[int, Field(ge=1, le=64)] = 8
     """Where there are times: blocks of queries, each answered by a model fitted on strictly earlier rows; 1 = one model
     for all, which then knows what others said of an item after the query."""
-    hidden: Annotated[int, Field(ge=4, le=1024)] = 64
-    """Features of sasrec, caser, gru4rec and din; so are the next ones theirs."""
+    hidden: Annotated[int, Field(ge=4, le=1024, multiple_of=2)] = 64
+    """Features of sasrec (half to each of its two heads), caser, gru4rec and din; so are the next ones theirs."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     veiled: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = (0.1, 0.5)
     """Shares of items made unknown while learning; each is tried, and the best on valid kept. Where items are seen a

@@ -218,8 +218,8 @@ def _lines(
     level: float,
 ) -> Iterable[Line]:
     keep, measured = own
-    reading = system.first.evaluation.reading(subset)
-    kinds = {result.method: result.kind for result in reading.methods}
+    kinds = {result.method: result.kind for result in system.first.evaluation.reading(subset).methods}
+    baseline = _baseline(system, subset)
     labels = system.first.labels[keep]
     for method in _methods(system):
         areas = measured.areas[method]
@@ -230,7 +230,7 @@ def _lines(
             *system.key, subset, system.name, method, kinds.get(method, "baseline"), len(system.runs), len(labels),
             int(labels.sum()), float(invalid), _mean(areas), low, high,
             round(float(np.std(defined, ddof=1)), 12) if len(defined) > 1 else None,
-            _to_baseline(method, reading.baseline, measured, level),
+            _to_baseline(method, baseline, measured, level),
             _to_first(method, system, measured, first, level),
         )  # fmt: skip
 
@@ -238,6 +238,17 @@ def _lines(
 def _mean(areas: Sequence[float | None]) -> float | None:
     defined = [area for area in areas if area is not None]
     return float(np.mean(defined)) if defined else None
+
+
+def _baseline(system: _System, subset: Subset) -> str | None:
+    """The baseline of the highest valid AUC, mean over the seeds; the first in table order among equals."""
+    found: dict[str, list[float]] = {}
+    for run in system.runs:
+        for result in run.evaluation.reading(subset).methods:
+            if result.kind == "baseline" and result.valid_auc is not None:
+                found.setdefault(result.method, []).append(result.valid_auc)
+    sums = {name: sum(aucs) for name in _methods(system) if len(aucs := found.get(name, [])) == len(system.runs)}
+    return max(sums, key=lambda name: sums[name]) if sums else None
 
 
 def _to_baseline(method: str, baseline: str | None, measured: _Measured, level: float) -> Difference:

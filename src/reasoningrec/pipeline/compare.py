@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from reasoningrec.rows import from_row, read_json
 from reasoningrec.runs import Run, fingerprint
 
 READ = ("data", "split", "predict", "evaluate")
-APART = ("seed", "threads", "cache", "budget", "prices", "evaluate", "report")
+PARTS = ("seed", "threads", "cache", "budget", "prices", "evaluate", "report")
+APART: dict[str, Any] = {**dict.fromkeys(PARTS, True), "predict": {"explain"}}
 """Parts of a configuration that change no answer, and the seed."""
 
 
@@ -54,7 +56,7 @@ def entrant(folder: Path, name: str) -> Entrant:
     clusters = uncertainty.clusters(sequences(space))
     return Entrant(
         run=name,
-        variant=fingerprint(config.model_dump(mode="json", exclude=set(APART))),
+        variant=fingerprint(config.model_dump(mode="json", exclude=APART)),
         evaluation=from_row(Evaluation, read_json(folder / "evaluate.json")),
         ids=tuple(ids),
         asked=asked,
