@@ -29,7 +29,7 @@ PARTS = {
     "few-shot-student": "256 shots",
 }
 OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot")
-"""How the methods are named that are no baselines, and the baselines of few shots."""
+"""How the names of our own methods begin, and those of baselines that learned from few shots."""
 MEASURES = (
     ("citations_exist", "citations that exist"),
     ("stance_agreement", "agrees with the decision"),
