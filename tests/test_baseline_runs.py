@@ -6,8 +6,11 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import polars as pl
+
 from reasoningrec.config import BaselinesConfig, read
 from reasoningrec.evaluation.evaluate import Evaluation
+from reasoningrec.pipeline.baselines import counted
 from reasoningrec.pipeline.learn import predict_fields
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.records import Prediction
@@ -59,3 +62,19 @@ def test_features_that_two_heads_cannot_share_are_told(tmp_path: Path, cli: Cli)
     answer = cli("run", "--run", tmp_path / "run", tmp_path / "odd.toml")
     assert answer.code == 2
     assert "baselines.hidden" in answer.err
+
+
+def test_shots_of_the_statistics_are_windows_as_the_students_are(small_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    alike = {}
+    for shots in (0, 16):
+        (tmp_path / "few.toml").write_text(f"{SMALL}[baselines]\nshots = {shots}\n", "utf-8")
+        config = read(tmp_path / "few.toml")
+        first = counted(Workspace(small_run, config))["logistic"]
+        past = pl.read_parquet(folder / "evidence.past.parquet")
+        past.with_columns(~pl.col("label")).write_parquet(folder / "evidence.past.parquet")
+        other = counted(Workspace(folder, config))["logistic"]
+        past.write_parquet(folder / "evidence.past.parquet")
+        n = Workspace(folder, config).windows.height
+        alike[shots] = bool((first[:n] == other[:n]).all())
+    assert alike == {0: False, 16: True}

@@ -78,7 +78,7 @@ def answers_of_baselines(desk: Desk, journal: Journal, tell: Callable[[], None])
     A trained method's answers are kept in the journal as soon as they are there.
     """
     space, config = desk.space, desk.space.config
-    plain = statistics.predict(*space.learning, config.seed, config.baselines.shots)
+    plain = counted(space)
     if not trained_of(config.baselines):
         return plain
     allowed = Allowed.of(space.timeline, space.windows, config.protocol, config.split.history)
@@ -90,6 +90,13 @@ def answers_of_baselines(desk: Desk, journal: Journal, tell: Callable[[], None])
         plain[method] = np.full(space.windows.height, np.nan)
         plain[method][allowed.window] = journal.done[f"baseline/{method}"]["p"]
     return plain
+
+
+def counted(space: Workspace) -> dict[str, Floats]:
+    """(at least N,) P(like) by each method of plain statistics; shots are train windows, as they are the student's."""
+    shots = space.config.baselines.shots
+    known = (space.numbers, space.labels, space.windows["role"]) if shots else space.learning
+    return statistics.predict(*known, space.config.seed, shots)
 
 
 def trained(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -> Floats:
