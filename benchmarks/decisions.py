@@ -132,7 +132,8 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     command += ["--protocol", task.protocol, "--seed", task.seed]
     subprocess.run([str(part) for part in command], check=True)
     found = from_row(Evaluation, read_json(folder / "evaluate.json"))
-    last = looks(folder)[-1]  # of when it was measured: a run may have been done before
+    # Of when it was measured: a run may have been done before.
+    last = [look for look in looks(folder) if look.get("by", "evaluate") == "evaluate"][-1]
     here, then = commit(), str(last["commit"])
     provenance = Provenance(here if here.startswith(then) else then, str(last["date"])[:10], machine())
     shots = int(Run.read(folder).require("train").counts["rows"])

@@ -307,6 +307,8 @@ class Run:
                 same = _digest(path) == digest
             except OSError as error:
                 hint = "See that you may read it." if isinstance(error, PermissionError) else _again(name)
+                if isinstance(error, FileNotFoundError):
+                    hint = f"The next run does stage {name} again."
                 raise RunError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
             if not same:
                 raise RunError(f"{path}: is not as stage {name} wrote it: damaged, or edited", hint=_again(name))

@@ -13,12 +13,12 @@ from reasoningrec import __version__
 from reasoningrec.cli import ask, audit, batch, cache, compare, data, runs, student, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
-FAILED, INTERRUPTED = 3, 130
+FAILED, INTERRUPTED, CLOSED = 3, 130, 141
 app = typer.Typer(
     name="reasoningrec",
     help="Recommendations with a reason: whether a person will like an item, how sure that is, and why.",
     epilog="Exit codes: 0 done, 1 an audit found something, 2 the input is wrong, 3 failed part-way (what is done is "
-    "kept), 130 interrupted.",
+    "kept), 130 interrupted, 141 the reader of the output left early.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, on `sys.argv` or on `arguments`, and exit.
 
     Raises:
-        SystemExit: 0 done, 1 an audit found something, 2 the input is wrong, 3 failed part-way, 130 interrupted.
+        SystemExit: 0 done, 1 an audit found something, 2 the input is wrong, 3 failed part-way, 130 interrupted,
+            141 the reader of the output left early.
     """
     _show_any_text()
     try:
@@ -77,8 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _stop(str(missing), missing.exit_code)
     except OSError as error:
         # A full disk, a folder taken away: nothing a person typed, and no fault of the code either.
-        _stop(str(error), FAILED)
+        _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
     except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and isinstance(stop.__context__, BrokenPipeError):
+            sys.exit(CLOSED)  # not 1: an audit whose reader left early did not say that it found something
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
         _stop("interrupted", INTERRUPTED)

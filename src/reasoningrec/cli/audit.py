@@ -63,6 +63,8 @@ def show(console: Console, found: Audit) -> None:
     say(console, f"  {found.settings}", "dim")
     for other in found.against:
         _gains(console, other)
+    for note in found.notes:
+        say(console, note, "dim")
 
 
 def _check(console: Console, check: Check) -> None:

@@ -103,7 +103,7 @@ def run(
     config: Path = typer.Argument(help="A configuration (.toml)."),
     folder: Path = RUN,
     protocol: ProtocolName | None = typer.Option(None, help="In place of the configuration's."),
-    seed: int | None = typer.Option(None, min=0, help="In place of the configuration's."),
+    seed: int | None = typer.Option(None, min=0, max=2**32 - 1, help="In place of the configuration's."),
     retry_failed: bool = RETRY,
     dry_run: bool = DRY,
 ) -> None:

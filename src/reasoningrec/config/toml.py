@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
@@ -26,6 +26,8 @@ OWN_FIELDS = ("endpoint", "messages", "model", "stream", "n", "response_format")
 """Fields of a request that are ours to set."""
 ZERO_SHOT: Final = "zero-shot"
 """How the methods begin that ask a model which was taught nothing."""
+TOML_WORDS: Final = {"tuple_type": "Input should be a list, in square brackets"}
+"""What an error of a check is called where its own words speak of Python."""
 OF_PREDICT = ("temperature", "top_p", "max_new_tokens", "answer_form", "tokenizer", "batch_size")
 """Fields of a model that mean nothing for a served student: `[predict]` says how it writes."""
 OF_SCORING = ("prompt", "max_tokens", "temperature", "seed", "stop", "echo", "logprobs")
@@ -72,7 +74,7 @@ def parse(raw: dict[str, Any], path: Path) -> Config:
     try:
         config = Config.model_validate(_tuples(raw))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, detail) for detail in error.errors())) from None
+        raise ConfigError("\n".join(_explain(path, detail) for detail in _own(error.errors()))) from None
     config = _placed(config, path)
     for check in (_check_data, _check_models, _check_texts, _check_student, _check_served):
         check(config, path)
@@ -240,11 +242,18 @@ def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _own(details: Sequence[Any]) -> list[Any]:
+    """Without those that only follow from another: a list is told to be short by each value of it that is wrong."""
+    wrong = {detail["loc"][:-1] for detail in details}
+    return [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in wrong]
+
+
 def _explain(path: Path, detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
         got = "" if _may_be_secret(detail) else f" (got {detail['input']!r})"
-        return f"{path}: {where}: {detail['msg']}{got}" if where else f"{path}: {detail['msg']}"
+        says = TOML_WORDS.get(detail["type"], detail["msg"].replace("Tuple", "List"))
+        return f"{path}: {where}: {says}{got}" if where else f"{path}: {says}"
     section: Any = Config
     for part in detail["loc"][:-1]:
         fields = getattr(section, "model_fields", {})

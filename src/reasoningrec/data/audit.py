@@ -244,10 +244,12 @@ def _without_the_future(given: Audited, row: Mapping[str, object]) -> dict[str, 
     keep[list(own)] = True
     mine = int(line.row[at])
     is_mine = pl.col("row") == mine
-    frame = given.corpus.interactions.filter(pl.col("row").is_in([*line.row[keep].tolist(), mine])).with_columns(
+    rating = pl.col("rating")
+    turned = pl.when(rating > (rating.min() + rating.max()) / 2).then(rating.min()).otherwise(rating.max())
+    frame = given.corpus.interactions.with_columns(
         liked=pl.when(is_mine).then(~pl.col("liked")).otherwise("liked"),
-        rating=pl.when(is_mine & pl.col("rating").is_not_null()).then(6.0 - pl.col("rating")).otherwise("rating"),
-    )
+        rating=pl.when(is_mine & rating.is_not_null()).then(turned).otherwise(rating),
+    ).filter(pl.col("row").is_in([*line.row[keep].tolist(), mine]))
     short = Timeline.of(replace(given.corpus, interactions=frame))
     window = pl.DataFrame(
         {"role": [row["role"]], "at": np.flatnonzero(short.row == mine).astype(np.int64), "past": [len(own)]}

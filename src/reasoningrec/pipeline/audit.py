@@ -14,6 +14,7 @@ from reasoningrec.data.audit import Audited, Check, audit
 from reasoningrec.errors import InputError, NotInRunError, RunError
 from reasoningrec.evaluation import decisions, leak, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
+from reasoningrec.pipeline import looks
 from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.line import check_finished
 from reasoningrec.pipeline.measure import answers, sequences
@@ -62,6 +63,8 @@ class Audit:
     text: tuple[leak.Figure, ...]
     """AUC of the classifier that sees the target's text alone, without and with the description, and the difference."""
     against: tuple[Against, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Looks at a test set that could not be noted."""
 
     @property
     def found(self) -> bool:
@@ -94,14 +97,18 @@ def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) ->
     config = space.config
     checks = audit(_audited(space, sample))
     side = _Side.of(space)
+    text = text_figures(space, side)
+    compared = tuple(_against(space, side, other) for other in others)
+    methods = 2 + max((len(one.gains) for one in compared), default=0)
     return Audit(
         run=str(folder),
         dataset=config.name,
         protocol=config.protocol,
         checks=checks,
         settings=leak.SETTINGS,
-        text=text_figures(space, side),
-        against=tuple(_against(space, side, other) for other in others),
+        text=text,
+        against=compared,
+        notes=looks.note_or_tell(space, "audit", dict(zip(side.ids, side.labels.tolist(), strict=True)), methods),
     )
 
 

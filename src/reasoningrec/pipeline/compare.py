@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from reasoningrec.errors import InputError
 from reasoningrec.evaluation import decisions, uncertainty
 from reasoningrec.evaluation.compare import Comparison, Entrant, compare
 from reasoningrec.evaluation.evaluate import Evaluation
+from reasoningrec.pipeline import looks
 from reasoningrec.pipeline.measure import answers, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.rows import from_row, read_json
@@ -36,19 +38,30 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         raise InputError(f"{twice[0]}: is named twice", hint="Name each run once.")
     names = [folder.resolve().name for folder in folders]
     shown = [name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)]
-    entrants = [entrant(folder, name) for folder, name in zip(folders, shown, strict=True)]
+    spaces = [_evaluated(folder) for folder in folders]
+    entrants = [entrant(space, name) for space, name in zip(spaces, shown, strict=True)]
     settings = [run.evaluation for run in entrants]
-    return compare(entrants, resamples=max(one.resamples for one in settings), level=max(one.level for one in settings))
+    found = compare(
+        entrants, resamples=max(one.resamples for one in settings), level=max(one.level for one in settings)
+    )
+    unnoted: list[str] = []
+    for space, one in zip(spaces, entrants, strict=True):
+        labels = dict(zip(one.ids, one.labels.tolist(), strict=True))
+        unnoted += looks.note_or_tell(space, "compare", labels, len(one.answers))
+    return replace(found, notes=(*found.notes, *unnoted))
 
 
-def entrant(folder: Path, name: str) -> Entrant:
-    """An evaluated run, under a name that tells it from the others. Raises as `compare_runs` does."""
+def _evaluated(folder: Path) -> Workspace:
+    """A run that is evaluated and whole. Raises as `compare_runs` does."""
     run = Run.read(folder)
     for stage in READ:
         run.require(stage)
         run.check(stage)
-    config = config_of(run)
-    space = Workspace(folder, config)
+    return Workspace(folder, config_of(run))
+
+
+def entrant(space: Workspace, name: str) -> Entrant:
+    """An evaluated run, under a name that tells it from the others."""
     test = answers(space, "test")
     ids, labels = decisions.by_query(test.labels)
     windows = space.windows.filter(space.windows["id"].is_in(ids)).sort("id")
@@ -56,8 +69,8 @@ def entrant(folder: Path, name: str) -> Entrant:
     clusters = uncertainty.clusters(sequences(space))
     return Entrant(
         run=name,
-        variant=fingerprint(config.model_dump(mode="json", exclude=APART)),
-        evaluation=from_row(Evaluation, read_json(folder / "evaluate.json")),
+        variant=fingerprint(space.config.model_dump(mode="json", exclude=APART)),
+        evaluation=from_row(Evaluation, read_json(space.folder / "evaluate.json")),
         ids=tuple(ids),
         asked=asked,
         labels=labels,

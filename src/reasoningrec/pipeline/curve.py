@@ -22,6 +22,7 @@ from reasoningrec.evaluation.decisions import auc, filled, log_loss
 from reasoningrec.evaluation.learning import Cell
 from reasoningrec.pipeline.learn import training_rows
 from reasoningrec.pipeline.line import check_before
+from reasoningrec.pipeline.looks import note
 from reasoningrec.pipeline.stage import Tell
 from reasoningrec.pipeline.studies import CURVE, LEAST_SEEN, VALID, kept, of_curve
 from reasoningrec.pipeline.workspace import Workspace, config_of
@@ -99,7 +100,7 @@ class _Lab:
         config = space.config
         self._path, self._rooms = run.folder / CURVE, run.folder / "curve"
         self._order = "decision-only" if asked.decisions_only else config.train.order
-        self._config, self._asked = config, asked
+        self._config, self._asked, self._space = config, asked, space
         self._rows = training_rows(space)
         self._valid = drawn(space, "valid", VALID)
         self._test = drawn(space, "test", asked.queries)
@@ -123,6 +124,7 @@ class _Lab:
         student = self._untrained(seed) if shots == UNTRAINED else self._trained(shots, seed, room)
         p = np.array([math.nan if value is None else value for value in self._score(student, self._test)])
         labels, complete = np.array([row.label for row in self._test]), filled(p)
+        note(self._space, "curve", {row.case.query.id: row.label for row in self._test}, 1)
         self.cells.append(
             Cell(
                 shots=shots,

@@ -10,35 +10,55 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from reasoningrec import __version__
-from reasoningrec.evaluation.evaluate import Answers, Evaluation
+from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Row, line_of, read_jsonl
-from reasoningrec.runs import Run
 
 LOOKS = "looks.jsonl"
 
 
-def note(run: Run, found: Evaluation, test: Answers) -> None:
-    """Append a look. Raises OSError where the disk is full."""
+def note(space: Workspace, by: str, labels: Mapping[str, bool], methods: int) -> None:
+    """Append a look.
+
+    Args:
+        space: of the run whose test set was looked at.
+        by: the command that computed the figures: evaluate, compare, audit, curve.
+        labels: of the test queries, by id.
+        methods: how many were measured.
+
+    Raises:
+        OSError: the disk is full, or the run may not be written.
+    """
     row = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": __version__,
         "commit": commit_of(Path(__file__).parent),
-        "dataset": found.dataset,
-        "protocol": found.protocol,
-        "seed": found.seed,
+        "dataset": space.config.name,
+        "protocol": space.config.protocol,
+        "seed": space.config.seed,
+        "by": by,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "methods": len(found.readings[0].methods),
-        "test": mark(test),
+        "methods": methods,
+        "test": mark(labels),
     }
-    handle = os.open(run.folder / LOOKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(space.folder / LOOKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(handle, line_of(row))
     finally:
         os.close(handle)
+
+
+def note_or_tell(space: Workspace, by: str, labels: Mapping[str, bool], methods: int) -> tuple[str, ...]:
+    """As `note`, for commands that only read runs; where one may not be written, says so in words."""
+    try:
+        note(space, by, labels, methods)
+    except OSError as error:
+        return (f"{space.folder}: this look at its test set is not noted: {error.strerror}",)
+    return ()
 
 
 def looks(folder: Path) -> list[Row]:
@@ -47,9 +67,9 @@ def looks(folder: Path) -> list[Row]:
     return list(read_jsonl(path)) if path.exists() else []
 
 
-def mark(test: Answers) -> str:
+def mark(labels: Mapping[str, bool]) -> str:
     """A short digest of the test queries and their labels: looks with the same mark were at the same test set."""
-    content = json.dumps(sorted(test.labels.items()), ensure_ascii=False)
+    content = json.dumps(sorted(labels.items()), ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -55,7 +55,7 @@ def measure(desk: Desk) -> Outcome:
             seed=config.seed,
         )
     )
-    looks.note(desk.run, found, test)
+    looks.note(space, "evaluate", test.labels, len(found.readings[0].methods))
     write_json(desk.folder / "evaluate.json", to_row(found))
     return Outcome({"methods": len(found.readings[0].methods), "queries": found.readings[0].n})
 
