@@ -5,8 +5,8 @@
 For runs whose stage predict is done. A logistic regression reads two log-odds, of the decision without the student and
 of one other method, cross-fitted over ten folds of clusters of twins, five times; its AUC minus that of a regression
 that reads the decision alone, cross-fitted alike, is what the method could add if its weight were well chosen. Noise,
-drawn in place of a method, shows what nothing adds. Only valid is read. Figures replace those of the same
-names in benchmarks/results/adding.jsonl.
+drawn twenty times in place of a method, shows what nothing adds: the mean of the draws, and the highest. Only valid is
+read. Figures replace those of the same names in benchmarks/results/adding.jsonl.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from reasoningrec.data.timeline import Bools, Floats, Ints
+from reasoningrec.errors import RunError
 from reasoningrec.evaluation.decisions import auc
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT
 from reasoningrec.evaluation.uncertainty import clusters
@@ -32,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from keeping import keep
 from table import RESULTS
 
-FOLDS, DRAWS = 10, 5
+FOLDS, DRAWS, NOISES = 10, 5, 20
 
 
 def added(alone: Floats, other: Floats, labels: Bools, cluster: Ints) -> float:
@@ -68,15 +70,17 @@ def measure(folder: Path) -> list[dict[str, object]]:
     }
     alone = said[NO_STUDENT]
     name = f"{space.config.name}-{space.config.protocol}"
+    shared = {"n": labels.size, "seed": space.config.seed, "decision": round(auc(labels, alone) or 0.0, 4)}
     rows: list[dict[str, object]] = []
-    said["noise"] = np.random.default_rng(0).normal(size=labels.size)
     for method, answer in said.items():
         if method not in (FUSED, NO_STUDENT):
             other = np.nan_to_num(answer)
-            row: dict[str, object] = {"name": f"{name}-{method}", "n": labels.size}
-            row |= {"auc": round(auc(labels, other) or 0.0, 4), "decision": round(auc(labels, alone) or 0.0, 4)}
+            row = {"name": f"{name}-{method}", **shared, "auc": round(auc(labels, other) or 0.0, 4)}
             rows.append(row | {"adds": round(added(alone, other, labels, cluster), 4)})
-    return rows
+    rng = np.random.default_rng(0)
+    noise = [added(alone, rng.normal(size=labels.size), labels, cluster) for _ in range(NOISES)]
+    row = {"name": f"{name}-noise", **shared, "adds": round(fmean(noise), 4), "most": round(max(noise), 4)}
+    return [*rows, row | {"draws": NOISES}]
 
 
 def main() -> None:
@@ -84,7 +88,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure on valid what other methods could add to the decision.")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     for folder in parser.parse_args().runs:
-        rows = measure(folder)
+        try:
+            rows = measure(folder)
+        except RunError as error:
+            parser.error(str(error))
         keep(RESULTS / "adding.jsonl", rows)
         for row in rows:
             print(row, flush=True)

@@ -139,7 +139,8 @@ def measure(dataset: str, protocol: str) -> list[dict[str, object]]:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description="Measure what a decision takes from rows its question may not know.")
-    parser.add_argument("--only", nargs="*", default=[":".join(pair) for pair in PAIRS], metavar="NAME:PROTOCOL")
+    known = [":".join(pair) for pair in PAIRS]
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME:PROTOCOL")
     asked = parser.parse_args()
     for pair in PAIRS:
         if ":".join(pair) in asked.only:

@@ -85,7 +85,8 @@ def _answers(space: Workspace, numbers: pl.DataFrame, labels: Bools, role: pl.Se
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description="Measure how the decision grows with the users it learns from.")
-    parser.add_argument("--only", nargs="*", default=[":".join(pair) for pair in PAIRS], metavar="NAME:PROTOCOL")
+    known = [":".join(pair) for pair in PAIRS]
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME:PROTOCOL")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     asked = parser.parse_args()
