@@ -18,7 +18,7 @@ from statistics import fmean
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold
 
 from reasoningrec.data.timeline import Bools, Floats, Ints
 from reasoningrec.errors import RunError
@@ -37,20 +37,27 @@ from table import RESULTS
 FOLDS, DRAWS, NOISES = 10, 5, 20
 
 
-def added(alone: Floats, other: Floats, labels: Bools, cluster: Ints) -> float:
-    """AUC of both minus that of `alone`, both cross-fitted; (V,) log-odds, labels and clusters of valid."""
+class Valid:
+    """The decision's log-odds on valid, (V,), its labels and clusters of twins, parted into folds once for all."""
 
-    def fitted(inputs: Floats) -> float:
+    def __init__(self, alone: Floats, labels: Bools, cluster: Ints) -> None:
+        self.alone, self.labels = alone, labels
+        parted = (StratifiedGroupKFold(FOLDS, shuffle=True, random_state=draw) for draw in range(DRAWS))
+        self._folds = [list(folds.split(alone[:, None], labels, cluster)) for folds in parted]
+        self._auc = self._fitted(alone[:, None])
+
+    def adds(self, other: Floats) -> float:
+        """AUC of both minus that of the decision, both cross-fitted; (V,) log-odds of the other."""
+        return self._fitted(np.column_stack([self.alone, other])) - self._auc
+
+    def _fitted(self, inputs: Floats) -> float:
         inputs = (inputs - inputs.mean(0)) / np.maximum(inputs.std(0), 1e-9)
-        total = np.zeros(labels.size)
-        for draw in range(DRAWS):
-            folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=draw)
-            total += cross_val_predict(
-                LogisticRegression(), inputs, labels, groups=cluster, cv=folds, method="decision_function"
-            )
-        return auc(labels, total) or 0.0
-
-    return fitted(np.column_stack([alone, other])) - fitted(alone[:, None])
+        total = np.zeros(self.labels.size)
+        for folds in self._folds:
+            for known, held_out in folds:
+                fitted = LogisticRegression().fit(inputs[known], self.labels[known])
+                total[held_out] += fitted.decision_function(inputs[held_out])
+        return auc(self.labels, total) or 0.0
 
 
 def measure(folder: Path) -> list[dict[str, object]]:
@@ -58,17 +65,18 @@ def measure(folder: Path) -> list[dict[str, object]]:
     run = Run.read(folder)
     run.require("predict")
     space = Workspace(folder, config_of(run))
-    valid, of_user = answers(space, "valid"), clusters(sequences(space))
-    ids = list(valid.labels)
-    labels = np.array([valid.labels[id] for id in ids])
-    user_of = {row.query_id: row.user for row in valid.predictions[NO_STUDENT]}
+    found, of_user = answers(space, "valid"), clusters(sequences(space))
+    ids = list(found.labels)
+    labels = np.array([found.labels[id] for id in ids])
+    user_of = {row.query_id: row.user for row in found.predictions[NO_STUDENT]}
     cluster = np.array([of_user[user_of[id]] for id in ids])
     said = {
         method: log_odds(np.array([of[id] for id in ids], dtype=np.float64))
-        for method, rows in valid.predictions.items()
+        for method, rows in found.predictions.items()
         for of in [{row.query_id: row.probability for row in rows}]
     }
     alone = said[NO_STUDENT]
+    valid = Valid(alone, labels, cluster)
     name = f"{space.config.name}-{space.config.protocol}"
     shared = {"n": labels.size, "seed": space.config.seed, "decision": round(auc(labels, alone) or 0.0, 4)}
     rows: list[dict[str, object]] = []
@@ -76,9 +84,9 @@ def measure(folder: Path) -> list[dict[str, object]]:
         if method not in (FUSED, NO_STUDENT):
             other = np.nan_to_num(answer)
             row = {"name": f"{name}-{method}", **shared, "auc": round(auc(labels, other) or 0.0, 4)}
-            rows.append(row | {"adds": round(added(alone, other, labels, cluster), 4)})
+            rows.append(row | {"adds": round(valid.adds(other), 4)})
     rng = np.random.default_rng(0)
-    noise = [added(alone, rng.normal(size=labels.size), labels, cluster) for _ in range(NOISES)]
+    noise = [valid.adds(rng.normal(size=labels.size)) for _ in range(NOISES)]
     row = {"name": f"{name}-noise", **shared, "adds": round(fmean(noise), 4), "most": round(max(noise), 4)}
     return [*rows, row | {"draws": NOISES}]
 
