@@ -1,12 +1,13 @@
 """Measure on valid what each other method could add to the decision of the evidence.
 
-    python benchmarks/adding.py RUN [RUN ...]
+    python benchmarks/adding.py [--noise] RUN [RUN ...]
 
 For runs whose stage predict is done. A logistic regression reads two log-odds, of the decision without the student and
 of one other method, cross-fitted over ten folds of clusters of twins, five times; its AUC minus that of a regression
 that reads the decision alone, cross-fitted alike, is what the method could add if its weight were well chosen. Noise,
-drawn twenty times in place of a method, shows what nothing adds: the mean of the draws, and the highest. Only valid is
-read. Figures replace those of the same names in benchmarks/results/adding.jsonl.
+drawn twenty times in place of a method, shows what nothing adds: the mean of the draws, and the highest; --noise
+measures nothing else, so that a run without the methods will do. Only valid is read. Figures replace those of the same
+names in benchmarks/results/adding.jsonl.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Valid:
         return auc(self.labels, total) or 0.0
 
 
-def measure(folder: Path) -> list[dict[str, object]]:
-    """The rows of one run, one for each method."""
+def measure(folder: Path, noise_alone: bool) -> list[dict[str, object]]:
+    """The rows of one run, one for each method, and one of noise."""
     run = Run.read(folder)
     run.require("predict")
     space = Workspace(folder, config_of(run))
@@ -81,7 +82,7 @@ def measure(folder: Path) -> list[dict[str, object]]:
     shared = {"n": labels.size, "seed": space.config.seed, "decision": round(auc(labels, alone) or 0.0, 4)}
     rows: list[dict[str, object]] = []
     for method, answer in said.items():
-        if method not in (FUSED, NO_STUDENT):
+        if method not in (FUSED, NO_STUDENT) and not noise_alone:
             other = np.nan_to_num(answer)
             row = {"name": f"{name}-{method}", **shared, "auc": round(auc(labels, other) or 0.0, 4)}
             rows.append(row | {"adds": round(valid.adds(other), 4)})
@@ -95,9 +96,11 @@ def main() -> None:
     """Measure the runs named."""
     parser = argparse.ArgumentParser(description="Measure on valid what other methods could add to the decision.")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    for folder in parser.parse_args().runs:
+    parser.add_argument("--noise", action="store_true", help="measure what noise adds, and nothing else")
+    asked = parser.parse_args()
+    for folder in asked.runs:
         try:
-            rows = measure(folder)
+            rows = measure(folder, asked.noise)
         except RunError as error:
             parser.error(str(error))
         keep(RESULTS / "adding.jsonl", rows)
