@@ -93,7 +93,8 @@ def main() -> None:
         fresh = measure(task, asked.runs)
         kept = [row for row in read_rows(path) if (row["dataset"], row["protocol"]) != pair]
         order = {known: place for place, known in enumerate(PLAN)}
-        write_jsonl(path, sorted([*kept, *fresh], key=lambda row: order[row["dataset"], row["protocol"]]))
+        places = sorted([*kept, *fresh], key=lambda row: order.get((row["dataset"], row["protocol"]), len(order)))
+        write_jsonl(path, places)
 
 
 if __name__ == "__main__":
