@@ -1,6 +1,6 @@
 """Measure the leak of the published protocol, and audit every dataset of the plan.
 
-    python benchmarks/audit.py [--only NAME ...] [--runs FOLDER]
+    python benchmarks/audit.py [--only NAME[:PROTOCOL] ...] [--runs FOLDER]
 
 A run is taken as far as its texts (no student is needed), audited, and what its targets' texts tell of the answer is
 measured without and with the descriptions. Rows of the same dataset and protocol in benchmarks/results/audit.jsonl are
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import subprocess
 import sys
 import tomllib
@@ -77,12 +76,11 @@ def _rounded(value: float | None) -> float | None:
 def main() -> None:
     """Audit what is asked for."""
     parser = argparse.ArgumentParser(description="Audit every dataset under every protocol.")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
+    known = [*dict.fromkeys(name for name, _ in PLAN), *(":".join(pair) for pair in PLAN)]
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME[:PROTOCOL]")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     asked = parser.parse_args()
-    plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
-    if not plan:
-        parser.error(f"nothing matches; known: {json.dumps(sorted({name for name, _ in PLAN}))}")
+    plan = [pair for pair in PLAN if pair[0] in asked.only or ":".join(pair) in asked.only]
     path = RESULTS / "audit.jsonl"
     for pair in plan:
         task = Task(*pair, 0)

@@ -7,8 +7,8 @@ Needs the extras `student` and `baselines`, and REASONINGREC_DATA for all but de
 are passed over and named. Runs are resumed where they stand, so the command can be stopped at any time and given
 again, or be given parts of the plan. A variant is the same run with a part taken out, TALLRec's recipe, or student and
 baselines that learn from few shots; of it, the rows are kept that `kept_name` names. Figures replace those of the same
-run before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each look at a test
-set is copied to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page
+run before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each evaluation on a
+test set is copied to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page
 runs/bench.html puts all runs of the plan that are evaluated side by side.
 """
 
@@ -132,8 +132,7 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     command += ["--protocol", task.protocol, "--seed", task.seed]
     subprocess.run([str(part) for part in command], check=True)
     found = from_row(Evaluation, read_json(folder / "evaluate.json"))
-    # Of when it was measured: a run may have been done before.
-    last = [look for look in looks(folder) if look.get("by", "evaluate") == "evaluate"][-1]
+    last = evaluated(folder)[-1]  # of when it was measured: a run may have been done before
     here, then = commit(), str(last["commit"])
     provenance = Provenance(here if here.startswith(then) else then, str(last["date"])[:10], machine())
     shots = int(Run.read(folder).require("train").counts["rows"])
@@ -156,10 +155,15 @@ def kept_name(method: str, variant: str) -> str:
     return {FUSED: variant, STUDENT: f"{variant}-{STUDENT}"}.get(method, "")
 
 
+def evaluated(folder: Path) -> list[Row]:
+    """The run's looks at its test set when it was evaluated; the page of all runs looks again each time it is made."""
+    return [look for look in looks(folder) if look.get("by", "evaluate") == "evaluate"]
+
+
 def keep_looks(folder: Path) -> None:
-    """Append the run's looks at its test set that are not kept yet, without the place of the runs; nothing goes."""
+    """Append the run's evaluations that are not kept yet, without the place of the runs; nothing goes."""
     kept = read_rows(RESULTS / "looks.jsonl")
-    plain = [{**row, "command": str(row["command"]).replace(str(folder.parent), "runs")} for row in looks(folder)]
+    plain = [{**row, "command": str(row["command"]).replace(str(folder.parent), "runs")} for row in evaluated(folder)]
     fresh = [row for row in plain if row not in kept]
     with (RESULTS / "looks.jsonl").open("ab") as file:
         file.writelines(line_of(row) for row in fresh)

@@ -60,7 +60,7 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         "",
         "| dataset | n | fused AUC | over seeds | student alone | user share | user + item share | logistic "
         "| boosting | SASRec | fused minus the best baseline (chosen on valid) "
-        "| minus the highest on test, in hindsight | what the student adds |",
+        "| minus the highest on test, in hindsight, means over seeds | what the student adds |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for dataset in DATASETS:
@@ -74,7 +74,8 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         mark = "" if fused["time"] == "known" else " (time unknown)"
         lines.append(
             f"| {dataset}{mark} | {fused['n']} | {_interval(fused)} | {_over_seeds(those)} | {' | '.join(cells)} "
-            f"| {_difference(fused)} | {_hindsight(found)} | {_added(found.get('no-student'))} |"
+            f"| {_difference(fused)}{_range(those, 'reasoningrec', 1)} | {_hindsight(those)} "
+            f"| {_added(found.get('no-student'))}{_range(those, 'no-student', -1)} |"
         )
     return "\n".join(lines)
 
@@ -85,11 +86,22 @@ def _over_seeds(rows: list[dict[str, Any]]) -> str:
     return f"{fmean(aucs):.3f} ± {stdev(aucs):.3f} ({len(aucs)} seeds)" if len(aucs) > 1 else "–"
 
 
-def _hindsight(found: dict[str, dict[str, Any]]) -> str:
-    """Fused minus the baseline that turned out best: what a choice on valid cannot flatter."""
-    plain = {method: row["auc"] for method, row in found.items() if not method.startswith(OURS)}
-    best = max(plain, key=lambda method: plain[method])
-    return f"{found['reasoningrec']['auc'] - plain[best]:+.3f} ({best})"
+def _range(rows: list[dict[str, Any]], method: str, sign: int) -> str:
+    """The lowest and the highest difference over seeds, after a figure of seed 0; "" where they are alike."""
+    found = [round(sign * row["diff"], 3) + 0.0 for row in rows if row["method"] == method and row["diff"] is not None]
+    return f"; seeds {min(found):+.3f} to {max(found):+.3f}" if len(set(found)) > 1 else ""
+
+
+def _hindsight(rows: list[dict[str, Any]]) -> str:
+    """Fused minus the baseline that turned out best, means over seeds: what a choice on valid cannot flatter."""
+    aucs: dict[str, list[float]] = {}
+    for row in rows:
+        if row["method"] == "reasoningrec" or not row["method"].startswith(OURS):
+            aucs.setdefault(row["method"], []).append(row["auc"])
+    mean = {method: fmean(found) for method, found in aucs.items()}
+    fused = mean.pop("reasoningrec")
+    best = max(mean, key=lambda method: mean[method])
+    return f"{round(fused - mean[best], 3) + 0.0:+.3f} ({best})"
 
 
 def _ablations(rows: list[dict[str, Any]]) -> str:

@@ -90,6 +90,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     asked = parser.parse_args()
+    if asked.draws < 1:
+        parser.error("--draws: must be 1 or more")
     for pair in PAIRS:
         if ":".join(pair) in asked.only:
             keep(RESULTS / "users.jsonl", measure(*pair, asked.draws, asked.runs))

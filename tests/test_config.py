@@ -280,6 +280,10 @@ def test_more_values_that_are_refused(text: str, start: str, tmp_path: Path) -> 
         (DEMO + "scale = [1, 1]\n", "data.scale: the first number must be below the second"),
         (DEMO + "like_above = 5\n", "data.like_above: 5.0 leaves no rating of the scale on one side"),
         (DEMO + "like_above = 0.5\n", "data.like_above: 0.5 leaves no rating of the scale on one side"),
+        (
+            DEMO + "[baselines]\nshots = 1\n",
+            "baselines.shots: one window holds one answer, like or dislike\n  hint: 0 = all there are, or 2 and more.",
+        ),
         (DEMO + "[train]\nheads = 3\n", "train.hidden: must be an even multiple of train.heads (3)"),
         (DEMO + "[train]\nhidden = 20\n", "train.hidden: must be an even multiple of train.heads (4)"),
     ],

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+from reasoningrec.errors import RunError
 from reasoningrec.pipeline.looks import commit_of, looks, mark
 from reasoningrec.rows import line_of
 from running import Cli
@@ -50,6 +53,18 @@ def test_a_look_that_cannot_be_noted_is_told_and_taken(cli: Cli, small_run: Path
         answer = cli(*command)
         assert answer.code == 0, answer.err
         assert "run: this look at its test set is not noted: Is a directory" in answer.out
+
+
+def test_a_line_cut_short_costs_no_other_and_is_named(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(small_run, copy)
+    (copy / "looks.jsonl").write_bytes(b'{"half')
+    assert cli("compare", copy).code == 0
+    with pytest.raises(RunError, match=r"looks.jsonl.*line 1(.|\n)*Mend that line"):
+        looks(copy)
+    whole = (copy / "looks.jsonl").read_bytes().splitlines()[1]
+    (copy / "looks.jsonl").write_bytes(whole + b"\n")
+    assert [look["by"] for look in looks(copy)] == ["compare"]
 
 
 def test_a_run_that_was_never_evaluated_has_none(tmp_path: Path) -> None:

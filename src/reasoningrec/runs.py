@@ -387,6 +387,10 @@ class Run:
 
 def _check_place(path: Path, create: bool) -> None:
     """Raises RunError unless `path` is a run, or may become one."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise RunError(f"{str(path)!a}: is not UTF-8, as the names of folders must be", hint="Rename it.") from None
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file, not a run's folder", hint="Name a folder.")
     if (path / MANIFEST).is_file():

@@ -10,6 +10,7 @@ import pytest
 from reasoningrec.cli.progress import Screen
 from reasoningrec.config import read
 from reasoningrec.pipeline.line import run_line
+from reasoningrec.pipeline.looks import looks
 from reasoningrec.rows import read_json
 from running import SMALL, Cli
 
@@ -90,3 +91,21 @@ def test_a_run_of_other_data_cannot_be_compared(cli: Cli, small_run: Path, tmp_p
         answer = cli("audit", "--run", small_run, "--against", folder, "--sample", "1")
         assert answer.code == 2
         assert says in answer.err
+
+
+def test_gains_are_of_whole_predictions_alone(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run, copy)
+    path = copy / "predict" / "predictions.jsonl"
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:4] + lines[5:]), "utf-8")
+    answer = cli("audit", "--run", small_run, "--against", copy, "--sample", "1")
+    assert (answer.code, "predictions.jsonl: is not as stage predict wrote it" in answer.err) == (2, True)
+
+
+def test_a_look_at_another_run_is_noted_there_too(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run, copy)
+    before = len(looks(copy))
+    assert cli("audit", "--run", small_run, "--against", copy, "--sample", "1").code == 0
+    assert [look["by"] for look in looks(copy)[before:]] == ["audit"]

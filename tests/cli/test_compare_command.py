@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_what_cannot_be_compared_is_told(cli: Cli, small_run: Path, small_config
     half = tmp_path / "half"
     assert cli("profile", "--run", half, small_config).code == 0
     early = cli("compare", small_run, half)
-    assert (early.code, "stage predict is pending, not done" in early.err) == (2, True)
+    assert (early.code, "stage reason is pending, not done" in early.err) == (2, True)
     nowhere = cli("compare", small_run, "--html", tmp_path / "no" / "c.html")
     assert (nowhere.code, "no such folder" in nowhere.err) == (2, True)
     folder = cli("compare", small_run, "--html", tmp_path)
@@ -62,3 +63,29 @@ def test_files_are_written_even_where_the_reader_of_the_tables_stops(
     assert page.read_text("utf-8").endswith("</html>")
     assert cli("audit", "--run", small_run, "--out", found).code == 3
     assert read_json(found)["checks"]
+
+
+def test_figures_older_than_the_answers_are_refused(
+    cli: Cli, small_run: Path, small_config: Path, tmp_path: Path
+) -> None:
+    copy, other = tmp_path / "copy", tmp_path / "other.toml"
+    shutil.copytree(small_run, copy)
+    other.write_text(small_config.read_text("utf-8").replace("max_new_tokens = 64", "max_new_tokens = 32"), "utf-8")
+    assert cli("predict", "--run", copy, other).code == 0
+    stale = cli("compare", copy)
+    assert (stale.code, stale.out) == (2, "")
+    assert "stage evaluate is out of date: stage predict was done again since" in stale.err
+    assert "reasoningrec evaluate --run" in stale.err
+    assert cli("evaluate", "--run", copy, other).code == 0
+    assert cli("compare", copy).code == 0
+
+
+def test_a_folder_whose_name_is_no_text_is_told(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / os.fsdecode(b"run\xff")
+    try:
+        shutil.copytree(small_run, copy)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    for command in (("compare", copy), ("audit", "--run", copy)):
+        answer = cli(*command)
+        assert (answer.code, "is not UTF-8" in answer.err, "Rename it" in answer.err) == (2, True, True)

@@ -76,7 +76,7 @@ def parse(raw: dict[str, Any], path: Path) -> Config:
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, detail) for detail in _own(error.errors()))) from None
     config = _placed(config, path)
-    for check in (_check_data, _check_models, _check_texts, _check_student, _check_served):
+    for check in (_check_data, _check_models, _check_texts, _check_student, _check_served, _check_shots):
         check(config, path)
     return config
 
@@ -147,6 +147,13 @@ def _check_student(config: Config, path: Path) -> None:
     if mode not in (modes := MODES[train.order]):
         hint = f"It can be {' or '.join(modes)}."
         raise ConfigError(f'{path}: predict.mode: "{mode}" does not fit train.order = "{train.order}"', hint=hint)
+
+
+def _check_shots(config: Config, path: Path) -> None:
+    for field, shots in (("train", config.train.shots), ("baselines", config.baselines.shots)):
+        if shots == 1:
+            hint = "0 = all there are, or 2 and more."
+            raise ConfigError(f"{path}: {field}.shots: one window holds one answer, like or dislike", hint=hint)
 
 
 def _check_served(config: Config, path: Path) -> None:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from reasoningrec.config import Protocol
 from reasoningrec.data.audit import Audited, Check, audit
-from reasoningrec.errors import InputError, NotInRunError, RunError
+from reasoningrec.errors import InputError, RunError
 from reasoningrec.evaluation import decisions, leak, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
 from reasoningrec.pipeline import looks
 from reasoningrec.pipeline.given import GIVEN
-from reasoningrec.pipeline.line import check_finished
+from reasoningrec.pipeline.line import check_finished, check_made_from
 from reasoningrec.pipeline.measure import answers, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.records import Case
@@ -98,7 +98,9 @@ def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) ->
     checks = audit(_audited(space, sample))
     side = _Side.of(space)
     text = text_figures(space, side)
-    compared = tuple(_against(space, side, other) for other in others)
+    spaces = [opened(other)[1] for other in others]
+    compared = tuple(_against(space, side, other, folder) for other, folder in zip(spaces, others, strict=True))
+    labels = dict(zip(side.ids, side.labels.tolist(), strict=True))
     methods = 2 + max((len(one.gains) for one in compared), default=0)
     return Audit(
         run=str(folder),
@@ -108,7 +110,7 @@ def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) ->
         settings=leak.SETTINGS,
         text=text,
         against=compared,
-        notes=looks.note_or_tell(space, "audit", dict(zip(side.ids, side.labels.tolist(), strict=True)), methods),
+        notes=tuple(said for one in (space, *spaces) for said in looks.note_or_tell(one, "audit", labels, methods)),
     )
 
 
@@ -181,8 +183,7 @@ def _plain(case: Case) -> str:
     return ". ".join([target.title, target.brand, *target.categories])
 
 
-def _against(space: Workspace, side: _Side, folder: Path) -> Against:
-    run, other = opened(folder)
+def _against(space: Workspace, side: _Side, other: Workspace, folder: Path) -> Against:
     config = other.config
     if config.name != space.config.name:
         raise RunError(
@@ -198,11 +199,11 @@ def _against(space: Workspace, side: _Side, folder: Path) -> Against:
             hint="Give both runs the same [data] and split.tests_per_user.",
         )
     found = Against(str(folder), config.protocol, text_figures(other, theirs), ())
-    for one in (Run.read(space.folder), run):
-        try:
-            one.require("predict")
-        except NotInRunError:
-            return Against(found.run, found.protocol, found.text, (), f"{one.folder} has no predictions")
+    for run in (Run.read(space.folder), Run.read(folder)):
+        if "predict" not in run.stages or run.stages["predict"].status != "done":
+            return Against(found.run, found.protocol, found.text, (), f"{run.folder} has no predictions")
+        check_made_from(run, "predict")
+        run.check("predict")
     return Against(found.run, found.protocol, found.text, _gains(space, other, side))
 
 

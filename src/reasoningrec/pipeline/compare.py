@@ -14,6 +14,7 @@ from reasoningrec.evaluation import decisions, uncertainty
 from reasoningrec.evaluation.compare import Comparison, Entrant, compare
 from reasoningrec.evaluation.evaluate import Evaluation
 from reasoningrec.pipeline import looks
+from reasoningrec.pipeline.line import check_made_from
 from reasoningrec.pipeline.measure import answers, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.rows import from_row, read_json
@@ -31,7 +32,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     Raises:
         InputError: a folder is named twice.
         RunError: one is no run, is damaged, or its data disagree with another's.
-        NotInRunError: one is not evaluated.
+        NotInRunError: one is not evaluated, or what it was evaluated on was done again since.
     """
     places = [folder.resolve() for folder in folders]
     if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
@@ -54,8 +55,8 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
 def _evaluated(folder: Path) -> Workspace:
     """A run that is evaluated and whole. Raises as `compare_runs` does."""
     run = Run.read(folder)
+    check_made_from(run, "evaluate")
     for stage in READ:
-        run.require(stage)
         run.check(stage)
     return Workspace(folder, config_of(run))
 

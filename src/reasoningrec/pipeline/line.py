@@ -154,11 +154,7 @@ def check_finished(run: Run, space: Workspace, last: str) -> None:
 
 def check_before(run: Run, space: Workspace, name: str) -> None:
     """See that all that stage `name` reads is done, as `check_finished` does, with the same errors."""
-    wanted, needed = [name], set[str]()
-    while wanted:
-        reads = STAGES[NAMES.index(wanted.pop())].reads
-        needed.update(reads)
-        wanted += reads
+    needed = _read_by(name)
     for stage in STAGES:
         if stage.name in needed:
             if stage.name in run.stages:
@@ -169,6 +165,37 @@ def check_before(run: Run, space: Workspace, name: str) -> None:
                 raise NotInRunError(
                     f"{run.folder}: stage {name} needs stage {stage.name}, which is not begun", hint=hint
                 )
+
+
+def check_made_from(run: Run, last: str) -> None:
+    """See that `last` and all that it reads are done, and that each was made from the others as they stand now.
+
+    Unlike `check_finished` it does not ask whether this version of the package would make them alike, so that runs of
+    older ones can be read, and looks at no file.
+
+    Raises:
+        NotInRunError: one is not done, or was made from something older.
+    """
+    needed = {last, *_read_by(last)}
+    for stage in STAGES:
+        if stage.name in needed:
+            done = run.require(stage.name).fields
+            older = [name for name in stage.reads if done.get(f"stage {name}") != run.require(name).outcome]
+            if older:
+                raise NotInRunError(
+                    f"{run.folder}: stage {stage.name} is out of date: stage {older[0]} was done again since",
+                    hint=f"Run `reasoningrec {last} --run {run.folder}` first.",
+                )
+
+
+def _read_by(name: str) -> set[str]:
+    """Every stage that a stage reads, or that one of those reads."""
+    wanted, needed = [name], set[str]()
+    while wanted:
+        reads = STAGES[NAMES.index(wanted.pop())].reads
+        needed.update(reads)
+        wanted += reads
+    return needed
 
 
 def _check(stage: Stage, run: Run, space: Workspace, last: str) -> None:

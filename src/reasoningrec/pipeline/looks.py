@@ -13,12 +13,16 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import shorten
 
 from reasoningrec import __version__
+from reasoningrec.errors import RunError
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Row, line_of, read_jsonl
 
 LOOKS = "looks.jsonl"
+COMMAND = 300
+"""Characters of a command that are kept at most."""
 
 
 def note(space: Workspace, by: str, labels: Mapping[str, bool], methods: int) -> None:
@@ -41,13 +45,16 @@ def note(space: Workspace, by: str, labels: Mapping[str, bool], methods: int) ->
         "protocol": space.config.protocol,
         "seed": space.config.seed,
         "by": by,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shorten(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), COMMAND, placeholder=" …"),
         "methods": methods,
+        "queries": len(labels),
         "test": mark(labels),
     }
-    handle = os.open(space.folder / LOOKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(space.folder / LOOKS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(handle, line_of(row))
+        size = os.fstat(handle).st_size
+        cut_short = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # by a crash or an editor
+        os.write(handle, b"\n" * cut_short + line_of(row))
     finally:
         os.close(handle)
 
@@ -62,9 +69,14 @@ def note_or_tell(space: Workspace, by: str, labels: Mapping[str, bool], methods:
 
 
 def looks(folder: Path) -> list[Row]:
-    """The looks noted in a run's folder, oldest first."""
+    """The looks noted in a run's folder, oldest first. Raises RunError where a line is damaged."""
     path = folder / LOOKS
-    return list(read_jsonl(path)) if path.exists() else []
+    try:
+        return list(read_jsonl(path)) if path.exists() else []
+    except RunError as error:
+        raise RunError(
+            str(error.args[0]), hint="Mend that line, or take it out; nothing writes the log anew."
+        ) from None
 
 
 def mark(labels: Mapping[str, bool]) -> str:
