@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,10 +128,12 @@ def test_signs_the_terminal_cannot_show_do_not_stop_it() -> None:
     assert b"recommend" in shown.stdout
 
 
-def test_a_reader_that_leaves_early_is_not_told_as_a_find(small_run: Path) -> None:
+def test_a_reader_that_leaves_early_is_not_told_as_a_find(small_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"  # the look is noted in it, with the command
+    shutil.copytree(small_run, copy)
     reading, writing = os.pipe()
     os.close(reading)
-    asked = [sys.executable, "-m", "reasoningrec", "audit", "--run", str(small_run)]
+    asked = [sys.executable, "-m", "reasoningrec", "audit", "--run", str(copy)]
     shown = subprocess.run(asked, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=300)
     os.close(writing)
     assert shown.returncode == 141
