@@ -76,6 +76,8 @@ def test_figures_older_than_the_answers_are_refused(
     assert (stale.code, stale.out) == (2, "")
     assert "stage evaluate is out of date: stage predict was done again since" in stale.err
     assert "reasoningrec evaluate --run" in stale.err
+    shown = cli("status", "--run", copy).out
+    assert [line.split()[0] for line in shown.splitlines() if "out of date" in line] == ["evaluate", "report"]
     assert cli("evaluate", "--run", copy, other).code == 0
     assert cli("compare", copy).code == 0
 

@@ -179,10 +179,11 @@ def _go(folder: Path, config: Config, until: str, *, retry_failed: bool) -> None
 def status(folder: Path = RUN) -> None:
     """Say which stages are done, what each counted, and how long each took."""
     from reasoningrec.cli.progress import in_words
+    from reasoningrec.pipeline.line import out_of_date
     from reasoningrec.runs import Run
 
     run = Run.read(folder)
-    times, holder = run.times(), run.holder()
+    times, holder, since = run.times(), run.holder(), out_of_date(run)
     console = Console()
     about = f"{folder}: {run.config.get('name')}, protocol {run.config.get('protocol')}"
     if gone := run.config.get("without"):
@@ -200,6 +201,7 @@ def status(folder: Path = RUN) -> None:
         state: str = "not begun" if record is None else record.status
         if state == "running" and not holder:
             state = "stopped"  # nobody works in it: whoever did was killed
+        state = "out of date" if name in since else state
         seconds = times.get(name, {}).get("seconds")
         counts = "" if record is None else in_words({key: n for key, n in record.counts.items() if n})
         table.add_row(name, state, "" if seconds is None else f"{seconds:.1f}", counts)

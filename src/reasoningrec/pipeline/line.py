@@ -177,15 +177,27 @@ def check_made_from(run: Run, last: str) -> None:
         NotInRunError: one is not done, or was made from something older.
     """
     needed = {last, *_read_by(last)}
+    since = out_of_date(run)
     for stage in STAGES:
         if stage.name in needed:
-            done = run.require(stage.name).fields
-            older = [name for name in stage.reads if done.get(f"stage {name}") != run.require(name).outcome]
-            if older:
+            run.require(stage.name)
+            if stage.name in since:
                 raise NotInRunError(
-                    f"{run.folder}: stage {stage.name} is out of date: stage {older[0]} was done again since",
+                    f"{run.folder}: stage {stage.name} is out of date: stage {since[stage.name]} was done again since",
                     hint=f"Run `reasoningrec {last} --run {run.folder}` first.",
                 )
+
+
+def out_of_date(run: Run) -> dict[str, str]:
+    """Finished stages that were made from something older than what stands in the run -> the stage done again since."""
+    since: dict[str, str] = {}
+    for stage in STAGES:
+        done = run.stages.get(stage.name, StageRecord())
+        for name in stage.reads:
+            again = name in run.stages and done.fields.get(f"stage {name}") != run.stages[name].outcome
+            if done.status == "done" and (again or name in since):
+                since.setdefault(stage.name, name if again else since[name])
+    return since
 
 
 def _read_by(name: str) -> set[str]:
