@@ -132,9 +132,11 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     command += ["--protocol", task.protocol, "--seed", task.seed]
     subprocess.run([str(part) for part in command], check=True)
     found = from_row(Evaluation, read_json(folder / "evaluate.json"))
-    last = evaluated(folder)[-1]  # of when it was measured: a run may have been done before
-    here, then = commit(), str(last["commit"])
-    provenance = Provenance(here if here.startswith(then) else then, str(last["date"])[:10], machine())
+    last = evaluated(folder)[-1:]  # of when it was measured: a run may have been done before
+    if not last:
+        sys.exit(f"{folder}: its looks.jsonl names no evaluation; delete its evaluate.json and give the command again")
+    here, then = commit(), str(last[0]["commit"])
+    provenance = Provenance(here if here.startswith(then) else then, str(last[0]["date"])[:10], machine())
     shots = int(Run.read(folder).require("train").counts["rows"])
     keep_looks(folder)
     rows = decision_rows(found, provenance, shots)

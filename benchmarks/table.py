@@ -46,7 +46,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def tables() -> str:
     """Everything between the README's marks."""
-    decisions, explanations = read_rows(RESULTS / "decisions.jsonl"), read_rows(RESULTS / "explanations.jsonl")
+    decisions = [row for row in read_rows(RESULTS / "decisions.jsonl") if row["auc"] is not None]  # None: of one label
+    explanations = read_rows(RESULTS / "explanations.jsonl")
     parts = [PICTURE, *(_decisions(decisions, protocol, subset) for protocol, subset in READINGS)]
     students, speed = read_rows(RESULTS / "students.jsonl"), read_rows(RESULTS / "speed.jsonl")
     more = [_students(students), _speed(speed)]
