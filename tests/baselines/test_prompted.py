@@ -140,6 +140,29 @@ def test_a_run_asks_once_counts_what_is_missing_and_stands_in_every_table(
     assert "zero-shot-both" in (folder / "report.md").read_text("utf-8")
 
 
+def test_a_dry_run_counts_what_it_would_ask_and_what_is_known(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    def told(folder: Path) -> list[str]:
+        answer = cli("run", "--run", folder, tmp_path / "a.toml", "--dry-run")
+        assert answer.code == 0, answer.err
+        return next(line for line in answer.out.splitlines() if line.startswith("predict")).split()[1:6]
+
+    folder, fresh = (shutil.copytree(small_run, tmp_path / name) for name in ("run", "fresh"))
+    with completing(Chatting()) as server:
+        server.well = True
+        teacher = f'[teacher]\nendpoint = "{server.url}"\nmodel = "tiny"\n'
+        methods = '[baselines]\nmethods = ["zero-shot", "zero-shot-profile"]\n'
+        (tmp_path / "a.toml").write_text(f'without = ["rationales"]\n{SMALL}{teacher}{methods}', "utf-8")
+        assert told(folder) == ["tiny", "240", "0", "0", "240"]
+        assert server.asked == []
+        (tmp_path / "a.toml").write_text(f"{NONE}{SMALL}{teacher}{methods}", "utf-8")
+        assert told(folder) == ["tiny", "240", "0", "0", "120"]  # without profiles both prompts are one
+        assert cli("run", "--run", folder, tmp_path / "a.toml").code == 0
+        assert sum("wet" not in body for body in server.asked) == 120
+        assert told(folder) == ["tiny", "240", "240", "0", "0"]
+        assert told(fresh) == ["tiny", "240", "0", "240", "0"]
+        assert sum("wet" not in body for body in server.asked) == 120
+
+
 def test_what_got_no_answer_is_asked_again_on_demand(small_run: Path, tmp_path: Path, cli: Cli) -> None:
     folder = shutil.copytree(small_run, tmp_path / "run")
     with completing(Chatting()) as server:

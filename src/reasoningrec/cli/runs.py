@@ -112,7 +112,7 @@ def run(
 
     chosen = read(config, protocol=protocol and protocol.value, seed=seed)
     if dry_run:
-        _estimate(folder, chosen, TEACHER, retry_failed)
+        _estimate(folder, chosen, [*TEACHER, "predict"], retry_failed)
         return
     _go(folder, chosen, STAGES[-1][0], retry_failed=retry_failed)
     Console().print(f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

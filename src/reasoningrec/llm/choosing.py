@@ -78,7 +78,7 @@ class ServedChooser(Endpoint):
         """How many log-probabilities are asked for; found out once for a server and model."""
         if self._top is None:
             known = parsed(self._cache.recall(self._noted) or "")
-            self._top = known if known in TOPS else self._find_top()
+            self._top = known if known in TOPS else self._find_top() if self._asks else TOPS[0]
         return self._top
 
     @property

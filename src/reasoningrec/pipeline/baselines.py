@@ -47,11 +47,15 @@ def prompted_of(config: Config) -> list[str]:
 def ask_model(desk: Desk, method: str, cases: Sequence[Case]) -> list[Row]:
     """What one of the prompted methods says to each case. Raises TeacherError where the model cannot go on."""
     config = desk.space.config
-    words = wording(config)
-    named = prompted.Words(words.item_word, words.items_word, words.user_word)
     with opened_chooser(config, desk.folder) as client:
-        said = prompted.ask(client, cases, method, named)
+        said = prompted.ask(client, cases, method, words_of(config))
     return [{"p": one.p, **({"note": one.note} if one.note else {})} for one in said]
+
+
+def words_of(config: Config) -> prompted.Words:
+    """What a prompted method calls things."""
+    words = wording(config)
+    return prompted.Words(words.item_word, words.items_word, words.user_word)
 
 
 def check_said(method: str, rows: Collection[Row]) -> None:

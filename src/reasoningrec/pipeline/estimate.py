@@ -1,4 +1,4 @@
-"""What a teacher stage would ask, before it asks: calls, tokens, money, time. Asks nothing and pays nothing.
+"""What a stage would ask the teacher, before it asks: calls, tokens, money, time. Asks nothing and pays nothing.
 
 Conversations are played through the cache as far as its answers reach; what comes next is counted. What an answer that
 is not there yet would lead to (a repair, a further try) is not.
@@ -7,25 +7,29 @@ is not there yet would lead to (a repair, a further try) is not.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from reasoningrec.baselines import prompted
 from reasoningrec.config import Config, ModelConfig
 from reasoningrec.llm import cache as caches
 from reasoningrec.llm.cache import Cache, key_of
-from reasoningrec.llm.client import Usage
+from reasoningrec.llm.client import Model, Request, Usage
 from reasoningrec.llm.limits import MINUTE, cost_of, cost_of_bought
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.llm.tokens import of_words
 from reasoningrec.pipeline import teach
 from reasoningrec.pipeline.ask import Begun
+from reasoningrec.pipeline.baselines import prompted_of, words_of
 from reasoningrec.pipeline.pending import follow, recalling, unwritten, work_of
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.pipeline.writers import buyer_of, judge_of, model_of, name_of
+from reasoningrec.pipeline.writers import buyer_of, chooser_of, judge_of, model_of, name_of
 from reasoningrec.records import Rationale
 from reasoningrec.runs import Run, State
+from reasoningrec.teacher.conversation import Conversation, Result
 
 GUESSED_START: Final = 1.0
 """Seconds until an answer begins, where nothing was measured."""
@@ -61,16 +65,21 @@ class Estimate:
 
 
 def estimates(space: Workspace, run: Run, states: Mapping[str, State], stages: Sequence[str]) -> Iterator[Estimate]:
-    """An estimate of each of these teacher stages.
+    """An estimate of each of these stages.
 
     Args:
         space: of the run; data, split and evidence have to be done.
         run: opened for writing, so that nobody else works in it.
         states: how its stages stand with the settings of `space`.
-        stages: some of describe, profile, reason, verify.
+        stages: some of describe, profile, reason, verify, predict; the last asks where methods are prompted.
     """
     for stage in stages:
-        yield (_of_judge if stage == "verify" else _of_texts)(space, run, states, stage)
+        if stage == "verify":
+            yield _of_judge(space, run, states, stage)
+        elif stage != "predict":
+            yield _of_texts(space, run, states, stage)
+        elif prompted_of(space.config):
+            yield _of_prompted(space, run, states, stage)
 
 
 def _of_texts(space: Workspace, run: Run, states: Mapping[str, State], stage: str) -> Estimate:
@@ -81,7 +90,7 @@ def _of_texts(space: Workspace, run: Run, states: Mapping[str, State], stage: st
     left = unwritten(run, stage, states[stage], work)
     texts = len(work) + len(given)
     found = Estimate(stage, OfflineWriter.name, texts, texts - len(left), supposed=supposed)
-    return found if chosen.offline else _counted(found, config, chosen, left, run.folder)
+    return found if chosen.offline else _counted(found, config, chosen, left, partial(model_of, config, chosen), run)
 
 
 def _of_judge(space: Workspace, run: Run, states: Mapping[str, State], stage: str) -> Estimate:
@@ -96,7 +105,29 @@ def _of_judge(space: Workspace, run: Run, states: Mapping[str, State], stage: st
         return Estimate(stage, OfflineWriter.name, len(texts), len(texts))
     left = unwritten(run, stage, states[stage], teach.judgements(space, texts))
     found = Estimate(stage, name_of(chosen), len(texts), len(texts) - len(left), supposed=supposed)
-    return _counted(found, config, chosen, left, run.folder)
+    return _counted(found, config, chosen, left, partial(model_of, config, chosen), run)
+
+
+def _of_prompted(space: Workspace, run: Run, states: Mapping[str, State], stage: str) -> Estimate:
+    """The zero-shot methods: one token a method for each valid and test query."""
+    config, asked = space.config, prompted_of(space.config)
+    shows_texts = any(any(prompted.METHODS[method]) for method in asked)
+    supposed = shows_texts and not states["describe"] == states["profile"] == "done"
+    cases = (space.supposing() if supposed else space).cases(space.ids("valid", "test"))
+    work = [
+        (f"baseline/{method}/{case.query.id}", partial(_once, prompted.question(case, prompted.METHODS[method], words)))
+        for words in [words_of(config)]
+        for method in asked
+        for case in cases
+    ]
+    left = unwritten(run, stage, states[stage], work)
+    found = Estimate(stage, name_of(config.teacher), len(work), len(work) - len(left), supposed=supposed)
+    return _counted(found, config, config.teacher, left, partial(chooser_of, config), run)
+
+
+def _once(request: Request) -> Conversation[str]:
+    reply = yield request
+    return Result(request, reply.text)
 
 
 def _any_rationale(id: str, config: Config) -> Rationale:
@@ -105,10 +136,17 @@ def _any_rationale(id: str, config: Config) -> Rationale:
     return Rationale(id, True, "word " * limits.taste_words, why, (), "supposed")
 
 
-def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequence[Begun], folder: Path) -> Estimate:
-    """`found` with what asking for `work` would take."""
+def _counted(
+    found: Estimate,
+    config: Config,
+    chosen: ModelConfig,
+    work: Sequence[Begun],
+    open_model: Callable[..., Model],
+    run: Run,
+) -> Estimate:
+    """`found` with what asking for `work` would take, of the model that `open_model` opens with a cache."""
     with _cache(config) as cache:
-        model = model_of(config, chosen, cache, folder, asks=False)
+        model = open_model(cache, run.folder, asks=False)
         typical = cache.typical(model.name)
         usage, cached, exact, out = Usage(), 0, True, cache.batched()
         seen, waiting = set(out), 0
@@ -124,7 +162,7 @@ def _counted(found: Estimate, config: Config, chosen: ModelConfig, work: Sequenc
             tokens, counted = model.count_tokens(request)
             exact = exact and counted
             answer = of_words(request.words + 4 * len(request.fields))
-            usage += Usage(1, tokens, min(answer, chosen.max_new_tokens))
+            usage += Usage(1, tokens, max(1, min(answer, chosen.max_new_tokens)))
     price = config.prices.get(chosen.model)
     return replace(
         found,

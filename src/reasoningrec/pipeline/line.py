@@ -34,8 +34,9 @@ STAGES: Final = (
     Stage("report", ("evaluate",), measure.report_fields, measure.write_reports),
 )
 NAMES: Final = tuple(stage.name for stage in STAGES)
-NOT_COPIED: Final = (".lock", ".tmp*", "train", "train-tracked", "predict", "evaluate*", "report*")
-"""What a dry run needs nothing of."""
+LARGE: Final = ("train", "predict")
+"""What a dry run looks at where it is."""
+NOT_COPIED: Final = (".lock", ".tmp*", *LARGE, "train-tracked", "evaluate*", "report*")
 
 
 UNANSWERED: Final = ("failed", "judge_failed", "unanswered", "zero_shot_unanswered")
@@ -94,6 +95,8 @@ def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[
         copy = Path(place) / "run"
         if (folder / MANIFEST).is_file():
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+            for name in LARGE:
+                (copy / name).symlink_to((folder / name).resolve())
         run_line(copy, config, listener, "evidence")
         space = Workspace(copy, config)
         with Run.open(copy, create=False) as run:

@@ -98,13 +98,15 @@ def opened_student(config: Config, folder: Path, sample: Sample) -> Iterator[Cli
 def opened_chooser(config: Config, folder: Path) -> Iterator[Client]:
     """The client that asks the teacher how likely Yes and No are, with the cache behind it. Raises as `opened` does."""
     with Cache(caches.place(config.cache)) as cache:
-        purse = _purse(config, config.teacher, cache, folder)
-        model: Model = (
-            ServedChooser(config.teacher, purse, cache, seed=config.seed)
-            if config.teacher.endpoint
-            else LocalChooser(config.teacher, purse, seed=config.seed)
-        )
-        yield Remembering(model, cache, buyer_of(folder))
+        yield Remembering(chooser_of(config, cache, folder), cache, buyer_of(folder))
+
+
+def chooser_of(config: Config, cache: Cache, folder: Path, *, asks: bool = True) -> Model:
+    """The teacher as a chooser between Yes and No; otherwise as `model_of`."""
+    purse = _purse(config, config.teacher, cache, folder)
+    if _is_local(config.teacher):
+        return LocalChooser(config.teacher, purse, seed=config.seed)
+    return ServedChooser(config.teacher, purse, cache, seed=config.seed, asks=asks)
 
 
 def model_of(config: Config, chosen: ModelConfig, cache: Cache, folder: Path, *, asks: bool = True) -> Model:
