@@ -114,9 +114,9 @@ def _of_prompted(space: Workspace, run: Run, states: Mapping[str, State], stage:
     shows_texts = any(any(prompted.METHODS[method]) for method in asked)
     supposed = shows_texts and not states["describe"] == states["profile"] == "done"
     cases = (space.supposing() if supposed else space).cases(space.ids("valid", "test"))
+    words = words_of(config)
     work = [
         (f"baseline/{method}/{case.query.id}", partial(_once, prompted.question(case, prompted.METHODS[method], words)))
-        for words in [words_of(config)]
         for method in asked
         for case in cases
     ]
@@ -126,6 +126,7 @@ def _of_prompted(space: Workspace, run: Run, states: Mapping[str, State], stage:
 
 
 def _once(request: Request) -> Conversation[str]:
+    """A question that takes any answer."""
     reply = yield request
     return Result(request, reply.text)
 
