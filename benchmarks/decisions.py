@@ -50,7 +50,7 @@ EXAMPLES = {("beauty", "paper"): "beauty-paper", ("fashion", "paper"): "fashion-
 """Where the example has another name than the dataset: the authors' own descriptions and prompts."""
 SEEDS = (0, 1, 2)
 TRAINED = ["als", "mf", "sasrec", "caser", "gru4rec", "din"]
-FEW = "few-shot"
+FEW, BESIDE = "few-shot", "baselines"
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"baselines": {"methods": TRAINED}},
@@ -62,9 +62,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "without": TEXTS, "train": {"shots": 256, "order": "decision-only"}, "predict": {"mode": "predict-only"}
     },
     FEW: {"train": {"shots": 256}, "baselines": {"methods": TRAINED, "shots": 256}},
+    BESIDE: {"baselines": {"methods": TRAINED}, "train": {"shots": 2}, "predict": {"mode": "predict-only"}},
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
-No, few shots), or the paper's largest number of shots for student and baselines alike."""
+No, few shots), the paper's largest number of shots for student and baselines alike, or the whole's trained baselines
+measured again without waiting for its student."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     shots = int(Run.read(folder).require("train").counts["rows"])
     keep_looks(folder)
     rows = decision_rows(found, provenance, shots)
+    if task.variant == BESIDE:
+        return [row for row in rows if row["method"] in TRAINED], []
     if task.variant:
         named = [(row, kept_name(str(row["method"]), task.variant)) for row in rows]
         return [{**row, "method": name, "shots": shots} for row, name in named if name], []
@@ -205,7 +209,7 @@ def replace_rows(path: Path, fresh: list[Row]) -> None:
 
 def _key(row: Row) -> tuple[object, ...]:
     method = str(row.get("method", ""))
-    variant = next((name for name in VARIANTS if name and method.startswith(name)), "")
+    variant = BESIDE if method in TRAINED else next((name for name in VARIANTS if name and method.startswith(name)), "")
     return row["dataset"], row["protocol"], row["seed"], variant
 
 

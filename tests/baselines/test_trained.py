@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted import ITEMS, SMALL, allowed_of, on_test, rows
+from planted import ITEMS, SMALL, allowed_of, on_test, rows, truth
 from sklearn.metrics import roc_auc_score
 
 from making import DAY, Row
@@ -52,7 +52,7 @@ def changed(made: list[Row], where: Callable[[Row, int, int], bool]) -> list[Row
 @every_method
 def test_a_planted_taste_is_found(method: str) -> None:
     allowed = allowed_of(MADE)
-    found = answers(method, allowed, SMALL.model_copy(update={"epochs": 10, "refits": 4}))
+    found = answers(method, allowed, SMALL.model_copy(update={"epochs": 10, "patience": 0, "refits": 4}))
     assert found.shape == allowed.at.shape
     assert ((found > 0) & (found < 1)).all()
     assert roc_auc_score(*on_test(allowed, found)) > 0.7
@@ -115,6 +115,38 @@ def test_nothing_later_than_a_query_is_learned(method: str) -> None:
 def test_every_protocol_is_answered(method: str, protocol: Any) -> None:
     allowed = allowed_of(MADE, protocol)
     assert np.isfinite(answers(method, allowed, QUICK)).all()
+
+
+def test_blocks_grow_with_rows_and_queries_alike() -> None:
+    allowed = allowed_of(MADE)
+    blocks = list(allowed.blocks(6, 0, 0))
+    assert sorted(np.concatenate([block.asked for block in blocks])) == list(range(allowed.at.size))
+    clock = allowed.timeline.clock
+    for block in blocks:
+        assert (block.rows == allowed.train[clock[allowed.train] < clock[allowed.at[block.asked]].min()]).all()
+    rows = [block.rows.size for block in blocks] + [allowed.train.size]
+    steps = [
+        block.asked.size / allowed.at.size + (after - before) / allowed.train.size
+        for block, before, after in zip(blocks, rows, rows[1:], strict=False)
+    ]
+    assert len(blocks) == 6
+    assert max(steps) < 1.25 * 2 / 6, "an equal part of both; a day's rows are not parted"
+
+
+@every_method
+def test_where_nothing_is_learned_the_own_past_answers(method: str) -> None:
+    """On the first day there are no rows before it: those who like all are told from those who like nothing."""
+    first = [
+        dataclasses.replace(row, user=f"first{row.user}", time=-DAY, rating=5 if row.user < "u010" else 1)
+        for row in rows(users=20, length=6)
+    ]
+    allowed = allowed_of([dataclasses.replace(row, row=place) for place, row in enumerate([*first, *MADE])])
+    block = next(allowed.blocks(4, 0, 0))
+    assert block.rows.size == 0
+    asked = block.asked[allowed.timeline.clock[allowed.at[block.asked]] == 0]
+    assert asked.size == 2 * 20
+    found = answers(method, allowed, QUICK.model_copy(update={"refits": 4}))
+    assert roc_auc_score(truth(allowed)[asked], found[asked]) > 0.95
 
 
 @every_method

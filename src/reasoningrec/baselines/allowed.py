@@ -1,10 +1,10 @@
 """What a trained baseline may learn from: train rows only, and, where there are times, those before the question.
 
 A model that is fitted once on all train rows would know of an item what others said of it after the moment asked about.
-So the valid and test queries are parted by time into blocks of about equal size, and each block is answered by a model
-of its own, fitted on train rows strictly earlier than the block's first query. Without times there is one block and one
-model, fitted on all train rows, as the evidence's counts are (see `data.evidence`). A user's own past, up to the query,
-is never fitted but read: as the sequence, or folded in.
+So the valid and test queries are parted by time into blocks, and each block is answered by a model of its own, fitted
+on train rows strictly earlier than the block's first query. Without times there is one block and one model, fitted on
+all train rows, as the evidence's counts are (see `data.evidence`). A user's own past, up to the query, is never fitted
+but read: as the sequence, or folded in.
 
 A train row is one that lies before all valid and test targets of its user: no label of a target is ever learned from.
 """
@@ -21,7 +21,7 @@ import polars as pl
 from reasoningrec.config import Protocol
 from reasoningrec.data.evidence import train_rows
 from reasoningrec.data.split import past_rows
-from reasoningrec.data.timeline import Bools, Ints, Timeline
+from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ class Allowed:
     def blocks(self, refits: int, shots: int, seed: int) -> Iterator[Block]:
         """What to fit, and what to answer with it.
 
+        A block ends where queries and train rows that are known by then, each as a share of all, have together grown by
+        an equal part. By queries alone, the first block could hold a good part of them and no row to learn from; by
+        rows alone, most queries would be in the last one.
+
         Args:
             refits: how many blocks of time at most; 1 = one model fitted on train rows of any time.
             shots: K train windows to learn from, as many of each label, drawn anew for each block from those that it
@@ -90,7 +94,9 @@ class Allowed:
             yield Block(self._fitted(np.ones_like(self.timeline.liked), shots, rng), np.arange(self.at.size))
             return
         order = np.sort(clock[self.at])
-        cuts = np.unique(order[np.arange(refits) * order.size // refits])
+        known = np.searchsorted(np.sort(clock[self.train]), order)
+        grown = np.arange(order.size) / order.size + (known - known[0]) / max(1, known[-1] - known[0])
+        cuts = np.unique(order[np.searchsorted(grown, grown[-1] * np.arange(refits) / refits)])
         block_of = np.searchsorted(cuts, clock[self.at], side="right") - 1
         for block, cut in enumerate(cuts):
             yield Block(self._fitted(clock < cut, shots, rng), np.flatnonzero(block_of == block))
@@ -99,6 +105,21 @@ class Allowed:
         rows = self.main if shots else self.train
         rows = rows[before[rows]]
         return rows[balanced(self.timeline.liked[rows], shots, rng)] if shots else rows
+
+    def pasts(self, asked: Ints) -> tuple[Ints, Ints]:
+        """The rows that each of these queries may know of its user, as (which query, which row)."""
+        at = self.at[asked]
+        count = self.past[at]
+        query = np.repeat(np.arange(asked.size), count)
+        within = np.arange(query.size) - np.repeat(np.cumsum(count) - count, count)
+        return query, self.timeline.start[self.timeline.user[at]][query] + within
+
+    def own_mean(self, asked: Ints, values: Floats, middle: float) -> Floats:
+        """(asked,) the mean of the (N,) values in each query's past and of one `middle`: all there is to go by where
+        nothing was fitted."""
+        query, past = self.pasts(asked)
+        sums = np.bincount(query, values[past], asked.size) + middle
+        return np.asarray(sums / (np.bincount(query, minlength=asked.size) + 1))
 
     def with_past(self, rows: Ints, most: int = 0) -> Ints:
         """Rows and, of each, the (last `most`; 0 = all) rows of its history; ascending, each once."""

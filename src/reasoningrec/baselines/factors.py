@@ -77,21 +77,24 @@ def biased(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int
     """Rating = mean + user's bias + item's bias + user's factors x item's factors, by alternating ridge regressions.
 
     Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, Computer 42(8), 2009, eq. 4.
-    Departures: alternating least squares for stochastic gradients; where there are no ratings, 1 for a like and 0.
+    Departures: alternating least squares for stochastic gradients; where there are no ratings, 1 for a like and 0. A
+    block of no rows is answered by the means of its users' pasts.
     """
     line, rows = allowed.timeline, block.rows
     user, item = line.user[rows], line.item[rows]
     values = _values(line)
-    mean = float(values[rows].mean()) if rows.size else 0.0
+    if not rows.size:
+        return allowed.own_mean(block.asked, values, _middle(values[allowed.train]))
+    mean = float(values[rows].mean())
     rng = np.random.default_rng(seed)
     users = np.zeros((len(line.users), factors + 1))  # the bias comes first
     items = np.zeros((len(line.items), factors + 1))
     items[:, 1:] = rng.normal(0.0, 0.1, (len(line.items), factors))
-    ridge = ridge * max(float(values[rows].var()) if rows.size else 1.0, 1e-3)
+    ridge = ridge * max(float(values[rows].var()), 1e-3)
     for _ in range(ROUNDS):
         users = _ridge(user, _with_one(items[item]), values[rows] - mean - items[item, 0], ridge, len(line.users))
         items = _ridge(item, _with_one(users[user]), values[rows] - mean - users[user, 0], ridge, len(line.items))
-    query, past = _past(allowed, block.asked)
+    query, past = allowed.pasts(block.asked)
     read = line.item[past]
     own = _ridge(query, _with_one(items[read]), values[past] - mean - items[read, 0], ridge, block.asked.size)
     target = items[line.item[allowed.at[block.asked]]]
@@ -109,7 +112,7 @@ def implicit_als(allowed: Allowed, block: Block, factors: int, ridge: float, see
     if not block.rows.size:
         return np.zeros(asked.size)
     bought = _pairs(line, line.user[block.rows], block.rows, len(line.users))
-    query, past = _past(allowed, asked)
+    query, past = allowed.pasts(asked)
     known = _pairs(line, query, past, asked.size)
     with _one_blas_thread():
         model = als.AlternatingLeastSquares(
@@ -152,18 +155,14 @@ def _pairs(line: Timeline, group: Ints, rows: Ints, groups: int) -> csr_matrix:
     return found
 
 
-def _past(allowed: Allowed, asked: Ints) -> tuple[Ints, Ints]:
-    """The rows that each of these queries may know of its user, as (which query, which row)."""
-    at = allowed.at[asked]
-    count = allowed.past[at]
-    query = np.repeat(np.arange(asked.size), count)
-    within = np.arange(query.size) - np.repeat(np.cumsum(count) - count, count)
-    return query, allowed.timeline.start[allowed.timeline.user[at]][query] + within
-
-
 def _values(line: Timeline) -> Floats:
     """(N,) ratings, or likes where a row has none."""
     return np.where(np.isnan(line.rating), line.liked, line.rating)
+
+
+def _middle(values: Floats) -> float:
+    """Of the scale."""
+    return float(values.min() + values.max()) / 2 if values.size else 0.0
 
 
 def _with_one(factors: Floats) -> Floats:
@@ -191,7 +190,7 @@ def _shares(allowed: Allowed, blocks: list[Block]) -> dict[str, Floats]:
     user, item = np.zeros(allowed.at.size), np.zeros(allowed.at.size)
     for block in blocks:
         mean = float(line.liked[block.rows].mean()) if block.rows.size else 0.5
-        query, past = _past(allowed, block.asked)
+        query, past = allowed.pasts(block.asked)
         user[block.asked] = _share(query, line.liked[past], mean, block.asked.size)
         shares = _share(line.item[block.rows], line.liked[block.rows], mean, len(line.items))
         item[block.asked] = shares[line.item[allowed.at[block.asked]]]

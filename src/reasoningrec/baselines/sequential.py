@@ -108,7 +108,10 @@ class _Learner:
 
     @torch.no_grad()
     def answers(self) -> Floats:
-        """Log-odds of the block's queries."""
+        """Log-odds of the block's queries; those of the user's own likes where there was nothing to learn from."""
+        if not self._learned.row.size:
+            share = self._allowed.own_mean(self.asked, self._allowed.timeline.liked.astype(np.float64), 0.5)
+            return np.asarray(np.log(share / (1 - share)))
         self._model.eval()
         found = np.zeros(self.asked.size)
         for stretches in self._queries.batches(1024, None):
