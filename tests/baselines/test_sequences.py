@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from planted import ITEMS, allowed_of, rows
-from sklearn.metrics import roc_auc_score
 
 from making import DAY, Row
-from reasoningrec.baselines.sequences import LONGEST, STEP, Sequences, auc, codes, reaction_codes
+from reasoningrec.baselines.sequences import LONGEST, STEP, Sequences, codes, reaction_codes
 
 LONG = [Row(n, f"u{n // 300}", ITEMS[n % 20].id, float(n % 5 + 1), n // 3 * DAY) for n in range(600)]
 
@@ -58,10 +55,3 @@ def test_reactions_tell_rating_and_like_apart() -> None:
 
 def test_codes_know_what_was_learned() -> None:
     assert codes(5, np.array([3, 1, 3]), 1).tolist() == [1, 2, 1, 3, 1]
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30))
-def test_auc_is_that_of_sklearn(pairs: list[tuple[bool, int]]) -> None:
-    labels, scores = np.array([label for label, _ in pairs]), np.array([float(score) for _, score in pairs])
-    known = roc_auc_score(labels, scores) if labels.any() and not labels.all() else 0.5
-    assert auc(labels, scores) == pytest.approx(known)

@@ -106,6 +106,15 @@ class Allowed:
         rows = rows[before[rows]]
         return rows[balanced(self.timeline.liked[rows], shots, rng)] if shots else rows
 
+    def by_halves(self) -> list[tuple[Bools, Bools]]:
+        """Pairs of (Q,) the valid queries that decide and (Q,) the queries they decide for.
+
+        Test is decided for by all of valid, each half of valid's users by the other half. So what is chosen or fitted
+        on valid answers valid no better than it answers the rest, and valid can be asked which method is the best.
+        """
+        odd = self.timeline.user[self.at] % 2 == 1
+        return [(self.valid, ~self.valid), (self.valid & odd, self.valid & ~odd), (self.valid & ~odd, self.valid & odd)]
+
     def pasts(self, asked: Ints) -> tuple[Ints, Ints]:
         """The rows that each of these queries may know of its user, as (which query, which row)."""
         at = self.at[asked]

@@ -8,7 +8,7 @@ So what a user did last counts, and nothing they did later. Sizes are chosen on 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +17,8 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from reasoningrec.baselines.allowed import Allowed, Block
+from reasoningrec.baselines.choice import chosen
 from reasoningrec.baselines.regression import Linear
-from reasoningrec.baselines.sequences import auc
 from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.config import BaselinesConfig
 from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
@@ -61,16 +61,13 @@ def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -
     if config.shots:  # a shot is a target and the history that a prompt would show with it
         blocks = [Block(allowed.with_past(block.rows, allowed.history), block.asked) for block in blocks]
     beside = _shares(allowed, blocks) if method == "als" else {}
-    best, best_auc = np.zeros(allowed.at.size), -1.0
+    tried = []
     for factors, ridge in itertools.product(FACTORS, ridges):
         scores = np.zeros(allowed.at.size)
         for block in blocks:
             scores[block.asked] = fit(allowed, block, factors, ridge, seed)
-        answers = _decided(pl.DataFrame({"score": scores, **beside}), allowed)
-        reached = auc(allowed.valid_labels, answers[allowed.valid])
-        if reached > best_auc:
-            best, best_auc = answers, reached
-    return best
+        tried.append(_decided(pl.DataFrame({"score": scores, **beside}), allowed))
+    return chosen(allowed, tried)
 
 
 def biased(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
@@ -203,17 +200,12 @@ def _share(group: Ints, liked: Bools, mean: float, groups: int) -> Floats:
 
 
 def _decided(scores: pl.DataFrame, allowed: Allowed) -> Floats:
-    """(Q,) P(like) from scores: test's by a regression on valid, each half of valid's by one on the other half."""
+    """(Q,) P(like) from scores, by regressions on valid."""
     found = np.full(allowed.at.size, 0.5)
-    valid = np.flatnonzero(allowed.valid)
-    half = allowed.timeline.user[allowed.at] % 2
     labels = np.zeros(allowed.at.size, np.bool_)
-    labels[valid] = allowed.valid_labels
-    parts: Iterator[tuple[Ints, Bools]] = iter(
-        [(valid, ~allowed.valid), *((valid[half[valid] != one], allowed.valid & (half == one)) for one in (0, 1))]
-    )
-    for learned, asked in parts:
-        if learned.size and asked.any():
-            model = Linear.fit(scores[learned], labels[learned], scores.columns)
+    labels[allowed.valid] = allowed.valid_labels
+    for known, asked in allowed.by_halves():
+        if known.any() and asked.any():
+            model = Linear.fit(scores.filter(pl.Series(known)), labels[known], scores.columns)
             found[asked] = sigmoid(model(scores.filter(pl.Series(asked))))
     return found

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from reasoningrec.baselines.allowed import Allowed
-from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
+from reasoningrec.data.timeline import Ints, Timeline
 
 STEP: Final = 64
 """Questions of one sequence at most; each sees at least as many rows before it, where the user has them."""
@@ -105,11 +104,6 @@ def codes(size: int, learned: Ints, unknown: int) -> Ints:
     names = np.unique(learned)
     found[names] = unknown + 1 + np.arange(names.size)
     return found
-
-
-def auc(labels: Bools, scores: Floats) -> float:
-    """Area under the ROC curve, ties as one half; 0.5 where there is one class only."""
-    return float(roc_auc_score(labels, scores)) if labels.any() and not labels.all() else 0.5
 
 
 def joined(parts: Sequence[Ints]) -> Ints:

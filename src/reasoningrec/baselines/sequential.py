@@ -1,7 +1,7 @@
 """SASRec, Caser, GRU4Rec and DIN, trained on every row of every user's allowed past (see `networks`, `allowed`).
 
-All blocks of time are trained side by side, epoch by epoch. How many epochs is one choice, made on the AUC of all valid
-queries; the answers are those after the best epoch. How many items are veiled is chosen likewise.
+All blocks of time are trained side by side, epoch by epoch. How many epochs, and how many items are veiled, is one
+choice for all of them, made on the AUC of valid.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from reasoningrec.baselines.allowed import Allowed, Block
+from reasoningrec.baselines.choice import auc, chosen
 from reasoningrec.baselines.networks import NETWORKS, UNKNOWN, Batch, Sizes
-from reasoningrec.baselines.sequences import LONGEST, Sequences, auc, codes, reaction_codes
+from reasoningrec.baselines.sequences import LONGEST, Sequences, codes, reaction_codes
 from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.config import BaselinesConfig
 from reasoningrec.data.timeline import Floats, Ints
@@ -131,29 +132,28 @@ def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -
     """
     if not allowed.at.size:
         return np.zeros(0)
-    tried = [_train(method, allowed, config, veiled, seed) for veiled in config.veiled]
-    return sigmoid(max(tried, key=lambda pair: pair[0])[1])
+    tried = [answers for veiled in config.veiled for answers in _epochs(method, allowed, config, veiled, seed)]
+    return sigmoid(chosen(allowed, tried))
 
 
-def _train(method: str, allowed: Allowed, config: BaselinesConfig, veiled: float, seed: int) -> tuple[float, Floats]:
-    """The best AUC on valid, and (Q,) log-odds after the epoch that reached it."""
+def _epochs(method: str, allowed: Allowed, config: BaselinesConfig, veiled: float, seed: int) -> list[Floats]:
+    """(Q,) log-odds after each epoch, until they are no better on valid for long."""
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blocks = allowed.blocks(config.refits, config.shots, seed)
         learners = [_Learner(method, allowed, block, config, veiled) for block in blocks]
-        answers = np.zeros(allowed.at.size)
-        best, best_auc, since = answers, -1.0, 0
-        for epoch in range(config.epochs):
+        tried: list[Floats] = []
+        best_auc, since = -1.0, 0
+        for _ in range(config.epochs):
             now = np.zeros(allowed.at.size)
             for learner in learners:
                 learner.epoch(rng)
                 now[learner.asked] = learner.answers()
-            answers = now if not epoch else CARRIED * answers + (1 - CARRIED) * now
-            reached = auc(allowed.valid_labels, answers[allowed.valid])
-            since += 1
-            if reached > best_auc:
-                best, best_auc, since = answers, reached, 0
+            tried.append(CARRIED * tried[-1] + (1 - CARRIED) * now if tried else now)
+            reached = auc(allowed.valid_labels, tried[-1][allowed.valid])
+            since = 0 if reached > best_auc else since + 1
+            best_auc = max(best_auc, reached)
             if config.patience and since >= config.patience:
                 break
-    return best_auc, best
+    return tried

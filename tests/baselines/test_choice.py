@@ -1,0 +1,43 @@
+"""What is chosen on valid."""
+
+from __future__ import annotations
+
+import numpy as np
+from planted import allowed_of, rows
+from sklearn.metrics import roc_auc_score
+
+from reasoningrec.baselines.choice import auc, chosen
+
+ALLOWED = allowed_of(rows(users=200))
+
+
+def test_the_best_on_valid_answers_test() -> None:
+    rng = np.random.default_rng(0)
+    good = rng.normal(size=ALLOWED.at.size)
+    good[ALLOWED.valid] += 3 * ALLOWED.valid_labels
+    bad = rng.normal(size=ALLOWED.at.size)
+    found = chosen(ALLOWED, [bad, good, -good])
+    assert (found == good).all()
+
+
+def test_luck_on_valid_is_not_answered_to_valid() -> None:
+    """Of 200 draws of noise, the best on valid looks good there; chosen by halves, valid's answers are noise still."""
+    rng = np.random.default_rng(0)
+    lucky, halved = [], []
+    for _ in range(20):
+        tried = list(rng.normal(size=(200, ALLOWED.at.size)))
+        lucky.append(max(auc(ALLOWED.valid_labels, one[ALLOWED.valid]) for one in tried))
+        halved.append(roc_auc_score(ALLOWED.valid_labels, chosen(ALLOWED, tried)[ALLOWED.valid]))
+    assert np.mean(lucky) > 0.6
+    assert abs(np.mean(halved) - 0.5) < 0.03
+
+
+def test_each_query_is_decided_for_once_and_not_by_itself() -> None:
+    pairs = ALLOWED.by_halves()
+    assert (sum(asked.astype(int) for _, asked in pairs) == 1).all()
+    assert not any((known & asked).any() for known, asked in pairs)
+    assert not any((known & ~ALLOWED.valid).any() for known, _ in pairs)
+
+
+def test_one_class_tells_nothing() -> None:
+    assert auc(np.ones(3, np.bool_), np.arange(3.0)) == 0.5
