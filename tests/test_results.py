@@ -113,17 +113,17 @@ def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
             made = read_config(decisions.Task(dataset, protocol, 0, variant).config(tmp_path / "runs"))
             assert (made.data, made.split, made.train.epochs) == (plain.data, plain.split, plain.train.epochs)
             assert made != plain
-            assert bool(made.without) == bool(variant not in ("", decisions.FEW))
+            assert bool(made.without) == bool(variant not in ("", decisions.FEW, decisions.BESIDE))
             assert (made.predict.explain == plain.predict.explain) == (not variant)
     path = tmp_path / "rows.jsonl"
     row = {"dataset": "demo", "protocol": "honest", "seed": 0, "auc": 0.5}
     for methods in (
         ("reasoningrec", "no-student"), ("no-evidence", "no-evidence-student"), ("few-shot-student", "few-shot-als"),
-        ("few-shot-student",), ("reasoningrec",),
+        ("few-shot-student",), ("mf", "als"), ("reasoningrec",), ("als",),
     ):  # fmt: skip
         decisions.replace_rows(path, [{**row, "method": method} for method in methods])
     left = [found["method"] for found in decisions.read_rows(path)]
-    assert left == ["no-evidence", "no-evidence-student", "few-shot-student", "reasoningrec"]
+    assert left == ["no-evidence", "no-evidence-student", "few-shot-student", "reasoningrec", "als"]
 
 
 def test_of_a_variant_those_methods_are_kept_that_it_changes() -> None:
