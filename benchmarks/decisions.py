@@ -5,11 +5,12 @@
 
 Needs the extras `student` and `baselines`, and REASONINGREC_DATA for all but demo; examples whose data are not there
 are passed over and named. Runs are resumed where they stand, so the command can be stopped at any time and given
-again, or be given parts of the plan. A variant is the same run with a part taken out, TALLRec's recipe, or student and
-baselines that learn from few shots; of it, the rows are kept that `kept_name` names. Figures replace those of the same
-run before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each evaluation on a
-test set is copied to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page
-runs/bench.html puts all runs of the plan that are evaluated side by side.
+again, or be given parts of the plan. A variant is the same run with a part taken out, TALLRec's recipe, student and
+baselines that learn from few shots, or the trained baselines alone; of it, the rows are kept that it changes. Figures
+replace those of the same run before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of
+seed 0), each evaluation on a test set is copied to looks.jsonl, and the tables in README.md and
+benchmarks/results/bench.md are made anew. The page runs/bench.html puts all runs of the plan that are evaluated side by
+side.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
 No, few shots), the paper's largest number of shots for student and baselines alike, or the whole's trained baselines
-measured again without waiting for its student."""
+measured again without waiting for its student. Where valid then chooses another baseline, which `versus` of the rows
+says, the whole has to be measured again, too."""
 
 
 @dataclass(frozen=True)

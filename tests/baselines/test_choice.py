@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from planted import allowed_of, rows
 from sklearn.metrics import roc_auc_score
 
@@ -39,5 +42,8 @@ def test_each_query_is_decided_for_once_and_not_by_itself() -> None:
     assert not any((known & ~ALLOWED.valid).any() for known, _ in pairs)
 
 
-def test_one_class_tells_nothing() -> None:
-    assert auc(np.ones(3, np.bool_), np.arange(3.0)) == 0.5
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30))
+def test_auc_is_that_of_sklearn(pairs: list[tuple[bool, int]]) -> None:
+    labels, scores = np.array([label for label, _ in pairs]), np.array([float(score) for _, score in pairs])
+    known = roc_auc_score(labels, scores) if labels.any() and not labels.all() else 0.5
+    assert auc(labels, scores) == pytest.approx(known)

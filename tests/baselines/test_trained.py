@@ -146,7 +146,15 @@ def test_where_nothing_is_learned_the_own_past_answers(method: str) -> None:
     asked = block.asked[allowed.timeline.clock[allowed.at[block.asked]] == 0]
     assert asked.size == 2 * 20
     found = answers(method, allowed, QUICK.model_copy(update={"refits": 4}))
-    assert roc_auc_score(truth(allowed)[asked], found[asked]) > 0.95
+    likes = truth(allowed)[asked]
+    assert roc_auc_score(likes, found[asked]) > 0.95
+    if method in NETWORKS:  # four of four or five of five, and half a like
+        assert found[asked[likes]].min() == pytest.approx(4.5 / 5)
+        assert found[asked[~likes]].max() == pytest.approx(0.5 / 5)
+    if method == "mf":  # in stars, as every other block's
+        scores = factors.biased(allowed, block, 2, 2.0, 0)[np.isin(block.asked, asked)]
+        assert scores[likes].min() > 4
+        assert scores[~likes].max() < 2
 
 
 @every_method

@@ -106,6 +106,13 @@ class Allowed:
         rows = rows[before[rows]]
         return rows[balanced(self.timeline.liked[rows], shots, rng)] if shots else rows
 
+    @property
+    def known_labels(self) -> Bools:
+        """(Q,) labels of valid's queries; False for test's, whose labels are not known here."""
+        labels = np.zeros(self.at.size, np.bool_)
+        labels[self.valid] = self.valid_labels
+        return labels
+
     def by_halves(self) -> list[tuple[Bools, Bools]]:
         """Pairs of (Q,) the valid queries that decide and (Q,) the queries they decide for.
 

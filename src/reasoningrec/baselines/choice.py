@@ -18,8 +18,7 @@ def auc(labels: Bools, scores: Floats) -> float:
 
 def chosen(allowed: Allowed, tried: Sequence[Floats]) -> Floats:
     """(Q,) of the (Q,) answers tried, those of the highest AUC on valid; valid's own by halves (`by_halves`)."""
-    labels = np.zeros(allowed.at.size, np.bool_)
-    labels[allowed.valid] = allowed.valid_labels
+    labels = allowed.known_labels
     found = np.zeros(allowed.at.size)
     for known, asked in allowed.by_halves():
         found[asked] = max(tried, key=lambda answers: auc(labels[known], answers[known]))[asked]

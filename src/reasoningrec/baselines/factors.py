@@ -202,8 +202,7 @@ def _share(group: Ints, liked: Bools, mean: float, groups: int) -> Floats:
 def _decided(scores: pl.DataFrame, allowed: Allowed) -> Floats:
     """(Q,) P(like) from scores, by regressions on valid."""
     found = np.full(allowed.at.size, 0.5)
-    labels = np.zeros(allowed.at.size, np.bool_)
-    labels[allowed.valid] = allowed.valid_labels
+    labels = allowed.known_labels
     for known, asked in allowed.by_halves():
         if known.any() and asked.any():
             model = Linear.fit(scores.filter(pl.Series(known)), labels[known], scores.columns)
