@@ -44,7 +44,7 @@ def measure(dataset: str, protocol: str, draws: int, runs: Path) -> list[dict[st
     with Screen() as screen:
         run_line(folder, config, screen, "evidence")
     space = Workspace(folder, config)
-    numbers, labels, role = space.learning
+    numbers, labels, role = space.deciding
     past = earlier(space.timeline, config.split, config.protocol, config.evidence.past_rows)
     user = space.timeline.user[np.concatenate([space.windows["at"].to_numpy(), past["at"].to_numpy()])]
     asked = (space.windows["role"] == "test").to_numpy()
@@ -79,7 +79,7 @@ def _answers(space: Workspace, numbers: pl.DataFrame, labels: Bools, role: pl.Se
     keep_rows = kept & (role != "test").to_numpy()
     learned = fuse.learn(numbers.filter(keep_rows), labels[keep_rows], role.filter(pl.Series(keep_rows)), 0)
     fused, _ = learned.with_student(np.full(int(keep_rows.sum()), np.nan))
-    return fused(space.numbers, np.full(space.numbers.height, np.nan))
+    return fused(numbers[: space.windows.height], np.full(space.windows.height, np.nan))
 
 
 def main() -> None:

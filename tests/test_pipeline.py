@@ -34,7 +34,7 @@ ARTIFACTS = {
     "reason": {"reason.jsonl"},
     "verify": {"verify.jsonl"},
     "train": {"train/model.safetensors", "train/card.json", "train/tokenizer.json", "train/train_log.jsonl"},
-    "predict": {"predict/predictions.jsonl", "predict/explanations.jsonl", "predict/fuse.json"},
+    "predict": {"predict/predictions.jsonl", "predict/explanations.jsonl", "predict/fuse.json", "predict/latent.npz"},
     "evaluate": {"evaluate.json"},
     "report": {"report.md", "report.html"},
 }
@@ -106,6 +106,17 @@ def test_the_decision_learns_from_earlier_rows_that_are_no_windows(run: Run, spa
     assert set(role[windows:]) == {"train"}
     rows = space.timeline.user.size - len(space.timeline.users)  # the first of each user has nothing before it
     assert windows + past == rows
+
+
+def test_the_decision_reads_one_fitted_number_beside_them(run: Run, space: Workspace) -> None:
+    numbers, labels, role = space.deciding
+    counted, same_labels, same_role = space.learning
+    assert numbers.drop("latent").equals(counted)
+    assert (labels == same_labels).all()
+    assert role.equals(same_role)
+    fused = read_json(run.folder / "predict" / "fuse.json")
+    assert "latent" in fused["linear"]["names"]
+    assert fused["weights"]["latent"] != 0
 
 
 def test_the_decision_without_the_student_is_another(run: Run) -> None:

@@ -7,12 +7,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reasoningrec import Recommender
 from reasoningrec.errors import InputError, NotInRunError, RunError
 from reasoningrec.llm.stance import stance
 from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.ranking.fuse import LATENT
 from reasoningrec.records import Recommendation
 from reasoningrec.rows import to_row
 from reasoningrec.runs import Run
@@ -53,6 +55,19 @@ def test_recommended_items_are_new_to_the_user_and_differ(
 
 def test_answers_are_the_same_every_time(small_run: Path, five: list[Recommendation]) -> None:
     assert Recommender.open(str(small_run)).recommend(five[0].user, top=5) == five
+
+
+def test_what_is_fitted_decides_and_is_told_to_nobody(opened: Recommender, five: list[Recommendation]) -> None:
+    """Prompts and facts are made of what is counted; `latent` is fitted, and read by the decision alone."""
+    space = opened._space
+    assert LATENT in opened._fused.linear.names
+    assert LATENT in space.deciding[0].columns
+    assert LATENT not in space.numbers.columns
+    user = opened._user(five[0].user)
+    items = np.arange(3)
+    numbers = opened._numbers(user, items)
+    assert numbers[LATENT].n_unique() == 3
+    assert all(LATENT not in case.evidence.numbers for case in opened._cases(user, items, numbers))
 
 
 def test_a_shorter_list_is_the_head_of_a_longer_one(opened: Recommender, five: list[Recommendation]) -> None:
@@ -147,7 +162,15 @@ def test_a_stage_redone_below_makes_the_run_out_of_date(small_run: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "file", ["predict/fuse.json", "train/model.safetensors", "data/items.parquet", "evidence.parquet", "describe.jsonl"]
+    "file",
+    [
+        "predict/fuse.json",
+        "predict/latent.npz",
+        "train/model.safetensors",
+        "data/items.parquet",
+        "evidence.parquet",
+        "describe.jsonl",
+    ],
 )
 def test_a_damaged_artifact_is_told_by_name(small_run: Path, tmp_path: Path, file: str) -> None:
     folder = tmp_path / "run"

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from reasoningrec.data.cases import Texts, cases
-from reasoningrec.data.evidence import DAY, EvidenceTable, Questions, train_rows
+from reasoningrec.data.evidence import DAY, EvidenceTable, Questions, crowd_now
 from reasoningrec.data.split import reactions
 from reasoningrec.data.texts import text_key
 from reasoningrec.data.timeline import Ints
@@ -23,6 +23,8 @@ from reasoningrec.pipeline.learn import student_answers
 from reasoningrec.pipeline.line import check_finished
 from reasoningrec.pipeline.served import student_of
 from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.ranking import latent
+from reasoningrec.ranking.fuse import LATENT
 from reasoningrec.ranking.retrieve import unseen
 from reasoningrec.records import Case, Query, Recommendation
 from reasoningrec.runs import Run
@@ -138,7 +140,7 @@ class Recommender:
     @cached_property
     def _table(self) -> EvidenceTable:
         space, line = self._space, self._space.timeline
-        crowd = np.arange(line.user.size) if line.time is not None else train_rows(line, space.windows)
+        crowd = crowd_now(line, space.windows)
         return EvidenceTable(line, space.attributes, self.config.evidence, self.config.split.history, crowd)
 
     @cached_property
@@ -148,6 +150,7 @@ class Recommender:
         return int(line.clock.max()) + 1, None if line.time is None else int(line.time.max()) + DAY
 
     def _numbers(self, user: int, items: Ints) -> pl.DataFrame:
+        """What the decision reads: the numbers of the evidence, and `LATENT`."""
         line, (clock, time) = self._space.timeline, self._now
         n = items.size
         asked = Questions(
@@ -157,16 +160,16 @@ class Recommender:
             past=np.full(n, line.length[user]),
             time=None if time is None else np.full(n, time),
         )
-        return self._table.numbers(asked)
+        expected = latent.answer(line, self._space.latent, asked, np.arange(n))
+        return self._table.numbers(asked).with_columns(pl.Series(LATENT, expected))
 
     def _cases(self, user: int, items: Ints, numbers: pl.DataFrame) -> list[Case]:
         space, line = self._space, self._space.timeline
         history = reactions(line, int(line.start[user]), int(line.length[user]), self.config.split.history)
         name = line.users[user]
         queries = [Query(f"now/{name}/{line.items[c]}", name, line.items[c], self._now[1], history) for c in items]
-        return list(
-            cases(queries, numbers, space.items, space.attributes, self._texts(queries, items), space.config.without)
-        )
+        texts, counted = self._texts(queries, items), numbers.drop(LATENT)  # what is fitted is told to nobody
+        return list(cases(queries, counted, space.items, space.attributes, texts, space.config.without))
 
     def _texts(self, queries: Sequence[Query], items: Ints) -> Texts:
         """The newest texts that were written and may be known now."""

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from planted import ITEMS, SMALL, allowed_of, on_test, rows, truth
 from sklearn.metrics import roc_auc_score
 
 from making import DAY, Row
+from planted import ITEMS, SMALL, allowed_of, on_test, rows, truth
 from reasoningrec.baselines import factors, sequential
 from reasoningrec.baselines.allowed import Allowed
 from reasoningrec.baselines.networks import IMAGE, NETWORKS, Batch, Caser, Sizes

@@ -125,10 +125,7 @@ class Allowed:
     def pasts(self, asked: Ints) -> tuple[Ints, Ints]:
         """The rows that each of these queries may know of its user, as (which query, which row)."""
         at = self.at[asked]
-        count = self.past[at]
-        query = np.repeat(np.arange(asked.size), count)
-        within = np.arange(query.size) - np.repeat(np.cumsum(count) - count, count)
-        return query, self.timeline.start[self.timeline.user[at]][query] + within
+        return self.timeline.pasts(self.timeline.user[at], self.past[at])
 
     def own_mean(self, asked: Ints, values: Floats, middle: float) -> Floats:
         """(asked,) the mean of the (N,) values in each query's past and of one `middle`: all there is to go by where

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
@@ -71,31 +72,56 @@ def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -
 
 
 def biased(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
+    """Ratings by `Biased`; a block of no rows is answered by the means of its users' pasts."""
+    line, rows, asked = allowed.timeline, block.rows, block.asked
+    values = values_of(line)
+    if not rows.size:
+        return allowed.own_mean(asked, values, _middle(values[allowed.train]))
+    model = Biased.fit(line, rows, values, factors, ridge, seed)
+    query, past = allowed.pasts(asked)
+    return model.mean + model.above_mean(query, line.item[past], values[past], line.item[allowed.at[asked]])
+
+
+@dataclass(frozen=True)
+class Biased:
     """Rating = mean + user's bias + item's bias + user's factors x item's factors, by alternating ridge regressions.
 
     Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, Computer 42(8), 2009, eq. 4.
-    Departures: alternating least squares for stochastic gradients; where there are no ratings, 1 for a like and 0. A
-    block of no rows is answered by the means of its users' pasts.
+    Departures: alternating least squares for stochastic gradients; where there are no ratings, 1 for a like and 0; a
+    user is known by the rows of a past alone, from which bias and factors are found when asked.
     """
-    line, rows = allowed.timeline, block.rows
-    user, item = line.user[rows], line.item[rows]
-    values = _values(line)
-    if not rows.size:
-        return allowed.own_mean(block.asked, values, _middle(values[allowed.train]))
-    mean = float(values[rows].mean())
-    rng = np.random.default_rng(seed)
-    users = np.zeros((len(line.users), factors + 1))  # the bias comes first
-    items = np.zeros((len(line.items), factors + 1))
-    items[:, 1:] = rng.normal(0.0, 0.1, (len(line.items), factors))
-    ridge = ridge * max(float(values[rows].var()), 1e-3)
-    for _ in range(ROUNDS):
-        users = _ridge(user, _with_one(items[item]), values[rows] - mean - items[item, 0], ridge, len(line.users))
-        items = _ridge(item, _with_one(users[user]), values[rows] - mean - users[user, 0], ridge, len(line.items))
-    query, past = allowed.pasts(block.asked)
-    read = line.item[past]
-    own = _ridge(query, _with_one(items[read]), values[past] - mean - items[read, 0], ridge, block.asked.size)
-    target = items[line.item[allowed.at[block.asked]]]
-    return np.asarray(mean + target[:, 0] + (own * _with_one(target)).sum(1))
+
+    mean: float
+    items: Floats
+    """(I, 1 + F) bias and factors of each item."""
+    ridge: float
+    """In squared ratings."""
+
+    @classmethod
+    def fit(cls, line: Timeline, rows: Ints, values: Floats, factors: int, ridge: float, seed: int) -> Self:
+        """On some rows of the timeline, one at least; `values` (N,) are all its ratings, `ridge` is in rows."""
+        users, user = np.unique(line.user[rows], return_inverse=True)
+        seen, item = np.unique(line.item[rows], return_inverse=True)
+        mean = float(values[rows].mean())
+        above = values[rows] - mean
+        ridge = ridge * max(float(values[rows].var()), 1e-3)
+        of_items = np.zeros((seen.size, factors + 1))
+        of_items[:, 1:] = np.random.default_rng(seed).normal(0.0, 0.1, (len(line.items), factors))[seen]
+        for _ in range(ROUNDS):
+            of_users = _ridge(user, of_items, item, above, ridge, users.size)
+            of_items = _ridge(item, of_users, user, above, ridge, seen.size)
+        items = np.zeros((len(line.items), factors + 1))
+        items[seen] = of_items
+        return cls(mean, items, ridge)
+
+    def above_mean(self, query: Ints, read: Ints, values: Floats, target: Ints) -> Floats:
+        """(Q,) ratings of the `target` items above the mean, of users who gave `values` to the items `read` for them.
+
+        `query`, `read` and `values` are (P,): which question's past a row belongs to, its item, its rating.
+        """
+        own = _ridge(query, self.items, read, values - self.mean, self.ridge, target.size)
+        item = self.items[target]
+        return np.asarray(item[:, 0] + (own * _with_one(item)).sum(1))
 
 
 def implicit_als(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
@@ -152,7 +178,7 @@ def _pairs(line: Timeline, group: Ints, rows: Ints, groups: int) -> csr_matrix:
     return found
 
 
-def _values(line: Timeline) -> Floats:
+def values_of(line: Timeline) -> Floats:
     """(N,) ratings, or likes where a row has none."""
     return np.where(np.isnan(line.rating), line.liked, line.rating)
 
@@ -167,16 +193,20 @@ def _with_one(factors: Floats) -> Floats:
     return np.concatenate([np.ones((factors.shape[0], 1)), factors[:, 1:]], 1)
 
 
-def _ridge(group: Ints, features: Floats, targets: Floats, ridge: float, groups: int) -> Floats:
-    """(groups, F) coefficients of a ridge regression in each group; zeros for a group of no rows."""
-    width = features.shape[1]
+def _ridge(group: Ints, others: Floats, other: Ints, above: Floats, ridge: float, groups: int) -> Floats:
+    """(groups, 1 + F) bias and factors that best explain each group's rows, by ridge regression; zeros without a row.
+
+    A row says how far a rating is `above` the mean, and whose bias and factors, a row of `others`, are known of it.
+    """
+    width = others.shape[1]
     gram, moment = np.zeros((groups, width * width)), np.zeros((groups, width))
     for start in range(0, group.size, CHUNK):
         part = slice(start, start + CHUNK)
-        x = features[part]
+        known = others[other[part]]
+        x = _with_one(known)
         sums = csr_matrix((np.ones(x.shape[0]), (group[part], np.arange(x.shape[0]))), shape=(groups, x.shape[0]))
         gram += sums @ (x[:, :, None] * x[:, None, :]).reshape(x.shape[0], -1)
-        moment += sums @ (x * targets[part, None])
+        moment += sums @ (x * (above[part] - known[:, 0])[:, None])
     matrices = gram.reshape(groups, width, width) + ridge * np.eye(width)
     return np.asarray(np.linalg.solve(matrices, moment[:, :, None])[:, :, 0])
 

@@ -28,9 +28,9 @@ TREES, DEPTH, RATE, ROWS, LEAF = 150, 2, 0.05, 0.7, 50
 """Boosting: trees, their depth, learning rate, share of rows for each, least rows in a leaf (Friedman, 2002)."""
 
 
-def inputs(numbers: pl.DataFrame) -> list[str]:
-    """Those of `INPUTS` that the dataset has and that vary."""
-    return [name for name in INPUTS if name in numbers.columns and numbers[name].n_unique() > 1]
+def inputs(numbers: pl.DataFrame, names: Sequence[str] = INPUTS) -> list[str]:
+    """Those of `names` that the dataset has and that vary."""
+    return [name for name in names if name in numbers.columns and numbers[name].n_unique() > 1]
 
 
 def matrix(numbers: pl.DataFrame, names: Sequence[str]) -> Floats:

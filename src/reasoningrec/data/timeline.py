@@ -70,6 +70,12 @@ class Timeline:
             position=np.arange(len(frame), dtype=np.int64) - start[user],
         )
 
+    def pasts(self, user: Ints, past: Ints) -> tuple[Ints, Ints]:
+        """(P,) which of the questions, and (P,) which row: each question's user's first `past` rows, in order."""
+        question = np.repeat(np.arange(user.size), past)
+        within = np.arange(question.size) - np.repeat(np.cumsum(past) - past, past)
+        return question, self.start[user][question] + within
+
     def clock_of(self, time: int | None) -> int:
         """The clock a query at `time` has; rows with a smaller clock lie strictly before it."""
         if self.time is None or time is None:

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from reasoningrec.config import NANO, PredictConfig
+from reasoningrec.data.evidence import crowd_now
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
@@ -24,7 +25,7 @@ from reasoningrec.pipeline.baselines import (
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of, without
-from reasoningrec.ranking import fuse
+from reasoningrec.ranking import fuse, latent
 from reasoningrec.records import Case, Prediction, Verdict
 from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
 from reasoningrec.runs import Journal
@@ -180,17 +181,18 @@ def _fuse(desk: Desk, scores: dict[str, float | None]) -> tuple[fuse.Fused, dict
     space = desk.space
     ids = space.windows["id"].to_list()
     student = student_answers(ids, scores)
-    numbers, labels, role = space.learning
+    numbers, labels, role = space.deciding
     unknown = np.full(len(numbers) - len(ids), np.nan)
     learned = fuse.learn(numbers, labels, role, space.config.seed)
     valid = (space.windows["role"] == "valid").to_numpy()
     answers = {}
     for method, said in ((NO_STUDENT, np.full_like(student, np.nan)), (FUSED, student)):
         fused, on_valid = learned.with_student(np.concatenate([said, unknown]))
-        found = fused(space.numbers, said)
+        found = fused(numbers[: len(ids)], said)
         found[valid] = on_valid
         answers[method] = dict(zip(ids, found.tolist(), strict=True))
     fused = replace(fused, threshold=choose_threshold(space.labels[valid], on_valid))
+    latent.save(latent.fit(space.timeline, crowd_now(space.timeline, space.windows)), desk.folder / latent.FILE)
     write_json(desk.folder / "predict" / "fuse.json", fused.to_json())
     return fused, answers
 

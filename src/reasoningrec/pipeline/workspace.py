@@ -11,17 +11,19 @@ import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
+from reasoningrec.baselines.factors import Biased
 from reasoningrec.config import Config
 from reasoningrec.data.attributes import Attributes
 from reasoningrec.data.cases import Texts, cases, items_of
 from reasoningrec.data.corpus import Corpus
 from reasoningrec.data.load import fingerprint
-from reasoningrec.data.split import examples
+from reasoningrec.data.split import examples, past_rows
 from reasoningrec.data.texts import AllowedReviews, text_key
 from reasoningrec.data.timeline import Bools, Ints, Timeline
 from reasoningrec.errors import RunError
 from reasoningrec.pipeline import given
-from reasoningrec.ranking.fuse import Fused
+from reasoningrec.ranking import latent
+from reasoningrec.ranking.fuse import LATENT, Fused
 from reasoningrec.records import Case, Example, Item, Rationale, Role
 from reasoningrec.rows import Json, from_row, read_json, read_jsonl
 from reasoningrec.runs import MANIFEST, Run
@@ -85,18 +87,30 @@ class Workspace:
         return pl.read_parquet(self.folder / "evidence.parquet", glob=False)
 
     @cached_property
+    def past(self) -> pl.DataFrame:
+        """Numbers, `label` and place (`at`) of the earlier rows to learn from."""
+        return pl.read_parquet(self.folder / "evidence.past.parquet", glob=False)
+
+    @cached_property
     def learning(self) -> tuple[pl.DataFrame, Bools, pl.Series]:
         """Numbers, labels and roles of the windows, and after them those of the earlier rows to learn from."""
-        past = pl.read_parquet(self.folder / "evidence.past.parquet", glob=False)
-        role = pl.concat([self.windows["role"], pl.Series("role", ["train"] * past.height, dtype=pl.String)])
-        numbers = pl.concat([self.numbers, past.drop("label", "at")])
-        return numbers, np.concatenate([self.labels, past["label"].to_numpy()]), role
+        role = pl.concat([self.windows["role"], pl.Series("role", ["train"] * self.past.height, dtype=pl.String)])
+        numbers = pl.concat([self.numbers, self.past.drop("label", "at")])
+        return numbers, np.concatenate([self.labels, self.past["label"].to_numpy()]), role
+
+    @cached_property
+    def deciding(self) -> tuple[pl.DataFrame, Bools, pl.Series]:
+        """As `learning`, and beside each row's numbers what a factorisation of as then expects."""
+        numbers, labels, role = self.learning
+        at = np.concatenate([self.windows["at"].to_numpy(), self.past["at"].to_numpy()])
+        past = past_rows(self.timeline, at, self.config.protocol)
+        asked = pl.DataFrame({"role": role, "at": at, "past": past})
+        return numbers.with_columns(pl.Series(LATENT, latent.latent(self.timeline, asked))), labels, role
 
     @cached_property
     def train_targets(self) -> Ints:
         """Places in the timeline of all train targets: those of the windows, and the earlier ones."""
-        past = pl.read_parquet(self.folder / "evidence.past.parquet", glob=False)
-        return np.concatenate([self.windows.filter(role="train")["at"].to_numpy(), past["at"].to_numpy()])
+        return np.concatenate([self.windows.filter(role="train")["at"].to_numpy(), self.past["at"].to_numpy()])
 
     @cached_property
     def labels(self) -> Bools:
@@ -194,6 +208,11 @@ class Workspace:
                 f"{path}: is not in the form that this version reads ({error})",
                 hint="Remove it, and the next run does stage predict again.",
             ) from None
+
+    @cached_property
+    def latent(self) -> Biased:
+        """The factorisation that questions of now are answered by. Raises RunError where it is damaged."""
+        return latent.load(self.folder / latent.FILE)
 
     def cases(self, wanted: Iterable[str]) -> list[Case]:
         """The cases of the queries with these ids, in order of id."""

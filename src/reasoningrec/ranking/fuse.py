@@ -1,10 +1,10 @@
-"""The decision: the student's log-odds and the evidence's numbers in one small calibrated model.
+"""The decision: the student's log-odds and what is counted and fitted beside it, in one small calibrated model.
 
     z = intercept + evidence x (linear + trees) / 2 + student x logit P(Yes)
 
-`linear` and `trees` (see `baselines.regression`) read the numbers. Both are fitted on train; the three coefficients
-then on valid, where student and evidence are equally new, by penalised maximum likelihood with neither coefficient
-below zero. For test, `linear` and `trees` are fitted once more on train and valid together.
+`linear` and `trees` (see `baselines.regression`) read the numbers of the evidence and `latent`. Both are fitted on
+train; the three coefficients then on valid, where student and evidence are equally new, by penalised maximum likelihood
+with neither coefficient below zero. For test, `linear` and `trees` are fitted once more on train and valid together.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from scipy.optimize import minimize
 from reasoningrec.baselines.regression import DEPTH, INPUTS, LEAF, PENALTY, RATE, ROWS, TREES, Linear, Trees, inputs
 from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.data.timeline import Bools, Floats
+from reasoningrec.ranking import latent
 from reasoningrec.rows import Json
 
+LATENT: Final = "latent"
+"""What `ranking.latent` expects, in a column beside the numbers of the evidence."""
+NUMBERS: Final = (*INPUTS, LATENT)
 STACK_PENALTY: Final = 100.0
 """Ridge, in nats, that draws the coefficients towards (evidence 1, student 0). It is strong because valid has chosen
 the student's epoch already, and so flatters it: the student has to earn its weight on many rows (see
@@ -82,7 +86,7 @@ class Fused:
     def of_json(cls, value: Mapping[str, Any]) -> Self:
         """From what `to_json` gave."""
         linear, trees = value["linear"], value["trees"]
-        if unknown := {*linear["names"], *trees["names"]} - {*INPUTS}:
+        if unknown := {*linear["names"], *trees["names"]} - {*NUMBERS}:
             raise ValueError(f"it reads {', '.join(sorted(unknown))}")
         listed = {name: tuple(linear[name]) for name in ("names", "mean", "scale", "weights")}
         return cls(
@@ -131,7 +135,7 @@ class Learned:
 
 def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> Learned:
     """Fit the models of the evidence; arguments as those of `fit`."""
-    names = inputs(numbers)
+    names = inputs(numbers, NUMBERS)
     train, valid = (role == "train").to_numpy(), (role == "valid").to_numpy()
     both = train | valid
     if np.unique(labels[train]).size < 2:  # of one label alone nothing but a prior could be learned, and no good one
@@ -152,7 +156,9 @@ def settings() -> dict[str, Json]:
     """All that a fitted decision depends on beside the data, so that a run knows when it is out of date."""
     trees: list[Json] = [TREES, DEPTH, RATE, ROWS, LEAF]
     stack: list[Json] = [STACK_PENALTY, INTERCEPT_PENALTY, LEAST_SCALE]
-    return {"inputs": list(INPUTS), "penalty": PENALTY, "trees": trees, "stack": stack}
+    return {
+        "inputs": list(NUMBERS), "penalty": PENALTY, "trees": trees, "stack": stack, "latent": latent.settings()
+    }  # fmt: skip
 
 
 def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
