@@ -1,12 +1,13 @@
-"""Measure windows and evidence for many made interactions: seconds and memory at three sizes, and the published way.
+"""Measure windows, evidence and `latent` for many made interactions, at three sizes, and the published way.
 
     python benchmarks/scale.py [--rows N ...] [--keep]
 
 The published code of the field filters the whole table once per user to find the user's windows and, to count what
 others did with an item, once per question. That is measured on a few users and questions and extrapolated to all; the
-filters are those of Polars, which are quicker than those of pandas that the published code uses. Every size runs in a
-process of its own, so that its memory is its own. Users and items grow with the rows. `--keep` puts the figures into
-benchmarks/results/speed.jsonl; do that on a machine that does nothing else (`load` is recorded with them).
+filters are those of Polars, which are quicker than those of pandas that the published code uses. It has nothing like
+`latent`, which is timed apart. Every size runs in a process of its own, so that its memory is its own. Users and items
+grow with the rows. `--keep` puts the figures into benchmarks/results/speed.jsonl; do that on a machine that does
+nothing else (`load` is recorded with them).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from reasoningrec.data.attributes import Attributes
 from reasoningrec.data.corpus import INTERACTIONS, ITEMS, REVIEWS, Corpus
 from reasoningrec.data.split import earlier, split
 from reasoningrec.data.timeline import Timeline
+from reasoningrec.ranking import latent
 
 sys.path.insert(0, str(Path(__file__).parent))
 from keeping import keep
@@ -69,7 +71,7 @@ def made(rows: int) -> Corpus:
 
 
 def measure(rows: int) -> dict[str, Any]:
-    """Seconds and memory of the windows and their evidence, and seconds of the published way."""
+    """Seconds and memory of the windows, their evidence and `latent`, and seconds of the published way."""
     corpus = made(rows)
     held = peak()
     begun = time.perf_counter()
@@ -84,6 +86,9 @@ def measure(rows: int) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     assert numbers.height == asked.height
     most = peak()
+    begun = time.perf_counter()
+    latent.of_windows(line, asked)
+    fitted = time.perf_counter() - begun
     by_filter = filtering(made(rows).interactions, windows)
     return {
         "name": "evidence-scale", "value": round(seconds, 2), "unit": "s",
@@ -91,7 +96,7 @@ def measure(rows: int) -> dict[str, Any]:
         "baseline_value": round(by_filter, 1), "ratio": round(by_filter / seconds, 1), "rows": rows,
         "users": len(line.users), "items": len(line.items), "questions": numbers.height, "numbers": numbers.width,
         "windows_s": round(in_order, 2), "us_per_row": round(1e6 * seconds / rows, 3),
-        "memory_mb": round(most), "data_mb": round(held),
+        "memory_mb": round(most), "data_mb": round(held), "latent_s": round(fitted, 1), "latent_mb": round(peak()),
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from reasoningrec.runs import Run
 from reasoningrec.student.score import use_threads
 
 SHORTLIST: Final = 40
-"""Candidates that the student scores: those the evidence alone puts first."""
+"""Candidates that the student scores: those that the decision without it puts first."""
 
 
 class Recommender:

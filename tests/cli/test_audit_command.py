@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reasoningrec.cli.progress import Screen
 from reasoningrec.config import read
 from reasoningrec.pipeline.line import run_line
 from reasoningrec.pipeline.looks import looks
+from reasoningrec.ranking import latent
 from reasoningrec.rows import read_json
 from running import SMALL, Cli
 
@@ -34,6 +36,16 @@ def test_an_honest_run_passes(cli: Cli, small_run: Path, tmp_path: Path) -> None
     assert [check["ruling"] for check in found["checks"]] == ["passed"] * 8
     assert [figure["name"] for figure in found["text"]][:1] == ["title, brand, categories"]
     assert found["text"][2]["low"] <= found["text"][2]["value"] <= found["text"][2]["high"]
+
+
+def test_a_factorisation_that_knows_the_future_is_found(
+    cli: Cli, small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_then = latent.fit
+    monkeypatch.setattr(latent, "fit", lambda line, rows: of_then(line, np.arange(line.user.size)))
+    answer = cli("audit", "--run", small_run, "--sample", "5")
+    assert answer.code == 1
+    assert "1 numbers change; latent from" in answer.out
 
 
 def test_the_leak_of_the_published_protocol_is_found(cli: Cli, paper_run: Path) -> None:

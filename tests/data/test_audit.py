@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from making import CATALOGUE, DAY, Line, Row, corpus_of, demo_line
 from reasoningrec.config import SplitConfig
+from reasoningrec.data import evidence
 from reasoningrec.data.audit import Audited, Check, audit
 from reasoningrec.data.overlap import RUN, Phrasebook, phrases
 from reasoningrec.data.split import earlier
@@ -27,11 +28,12 @@ def audited(line: Line, **changes: object) -> Audited:
         corpus=line.corpus,
         timeline=line.timeline,
         windows=line.windows,
-        attributes=line.attributes,
         protocol=line.protocol,
         train_targets=np.concatenate([line.windows.filter(role="train")["at"], past["at"]]),
         numbers=line.numbers,
-        settings=line.evidence,
+        work_out=lambda timeline, windows: evidence.numbers(
+            timeline, line.attributes, windows, line.evidence, line.split.history
+        ),
         history=line.split.history,
         cases=line.cases,
         text_keys=dict(zip(line.windows["id"], zip(line.windows["item"], counts, strict=True), strict=True)),

@@ -22,7 +22,7 @@ from reasoningrec.data.split import split
 from reasoningrec.data.timeline import Floats, Ints, Timeline
 from reasoningrec.errors import RunError
 from reasoningrec.ranking import latent as module
-from reasoningrec.ranking.latent import answer, fit, latent, load, save
+from reasoningrec.ranking.latent import answer, fit, load, of_windows, save
 
 SPLIT = SplitConfig(history=4)
 MADE, UNTIMED = rows(), rows(times=False)
@@ -42,13 +42,13 @@ def number_of(made: Sequence[Row], row: int, protocol: Protocol = "honest") -> f
         user = line.user == line.user[at]
         past = int((user & (line.clock < line.clock[at])).sum())
     question = pl.DataFrame({"role": ["train"], "at": [at], "past": [past]})
-    return float(latent(line, question)[0])
+    return float(of_windows(line, question)[0])
 
 
 @pytest.mark.parametrize("made", [MADE, UNTIMED])
 def test_a_planted_taste_is_found(made: list[Row]) -> None:
     line, windows = asked_of(made)
-    found = latent(line, windows)
+    found = of_windows(line, windows)
     for role in ("train", "valid", "test"):
         asked = (windows["role"] == role).to_numpy()
         assert roc_auc_score(windows["label"].to_numpy()[asked], found[asked]) > 0.75, role
@@ -89,13 +89,13 @@ def test_what_came_before_does_change_it() -> None:
 
 def test_without_times_no_held_out_label_and_not_its_own_is_read() -> None:
     line, windows = asked_of(UNTIMED)
-    plain, role = latent(line, windows), windows["role"].to_numpy()
+    plain, role = of_windows(line, windows), windows["role"].to_numpy()
     held = set(line.row[windows["at"].to_numpy()[role != "train"]].tolist())
     tests = set(line.row[windows["at"].to_numpy()[role == "test"]].tolist())
 
     def flipped(names: set[int]) -> Floats:
         made = [dataclasses.replace(row, rating=6 - (row.rating or 3)) if row.row in names else row for row in UNTIMED]
-        return latent(*asked_of(made))
+        return of_windows(*asked_of(made))
 
     assert (flipped(tests) == plain).all()
     assert (flipped(held) == plain)[role != "test"].all(), "a valid row is past to the test question of its user alone"
@@ -110,7 +110,7 @@ def test_where_nothing_is_earlier_nothing_is_expected() -> None:
     line = Timeline.of(corpus_of(MADE, ITEMS))
     first = np.flatnonzero(line.clock == 0)
     question = pl.DataFrame({"role": ["train"] * first.size, "at": first, "past": np.zeros(first.size, np.int64)})
-    assert (latent(line, question) == 0).all()
+    assert (of_windows(line, question) == 0).all()
 
 
 def test_a_new_user_is_expected_to_think_as_all_do_of_the_item() -> None:
@@ -135,7 +135,7 @@ def test_fits_are_few_and_of_earlier_rows_alone(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(module, "fit", noted_fit)
     monkeypatch.setattr(module, "answer", noted_answer)
-    latent(line, windows)
+    of_windows(line, windows)
     assert len(fitted) < 30 < windows.height
     for rows_, clock in zip(fitted, oldest, strict=True):
         assert line.clock[rows_].max() < clock
@@ -145,9 +145,9 @@ def test_fits_are_few_and_of_earlier_rows_alone(monkeypatch: pytest.MonkeyPatch)
 
 def test_pasts_are_read_in_parts_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     line, windows = asked_of(MADE)
-    whole = latent(line, windows)
+    whole = of_windows(line, windows)
     monkeypatch.setattr(module, "ROWS", 7)
-    assert latent(line, windows) == pytest.approx(whole, abs=1e-12)
+    assert of_windows(line, windows) == pytest.approx(whole, abs=1e-12)
 
 
 def test_what_is_served_is_what_a_question_of_the_next_day_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

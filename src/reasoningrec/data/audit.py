@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
@@ -28,9 +28,7 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from reasoningrec.config import EvidenceConfig, Protocol
-from reasoningrec.data import evidence
-from reasoningrec.data.attributes import Attributes
+from reasoningrec.config import Protocol
 from reasoningrec.data.corpus import Corpus, replace
 from reasoningrec.data.facts import describe_item
 from reasoningrec.data.known import Known
@@ -83,11 +81,11 @@ class Audited:
     """What is checked: the data, the split, what was stored of it, and all that prompts may show.
 
     Attributes:
-        corpus, timeline, windows, attributes: the data as the run holds them.
+        corpus, timeline, windows: the data as the run holds them.
         protocol: of the run.
         train_targets: places in the timeline of all train targets: those of the windows, and the earlier ones.
-        numbers: stored evidence, rows as in `windows`.
-        settings: of the evidence.
+        numbers: what is known of every question in numbers, rows as in `windows`.
+        work_out: the numbers of windows on a timeline, as the run works them out.
         history: k.
         cases: by query id, in the windows' order: all that a prompt may show.
         text_keys: query id -> (item, n reviews) of its description, for texts written here.
@@ -101,11 +99,10 @@ class Audited:
     corpus: Corpus
     timeline: Timeline
     windows: pl.DataFrame
-    attributes: Attributes
     protocol: Protocol
     train_targets: Ints
     numbers: pl.DataFrame
-    settings: EvidenceConfig
+    work_out: Callable[[Timeline, pl.DataFrame], pl.DataFrame]
     history: int
     cases: Sequence[Case]
     text_keys: Mapping[str, tuple[str, int]]
@@ -254,7 +251,7 @@ def _without_the_future(given: Audited, row: Mapping[str, object]) -> dict[str, 
     window = pl.DataFrame(
         {"role": [row["role"]], "at": np.flatnonzero(short.row == mine).astype(np.int64), "past": [len(own)]}
     )
-    return evidence.numbers(short, given.attributes, window, given.settings, given.history).row(0, named=True)
+    return given.work_out(short, window).row(0, named=True)
 
 
 def check_sources(given: Audited) -> Check:

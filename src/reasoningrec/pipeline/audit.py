@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from reasoningrec.config import Protocol
+from reasoningrec.data import evidence
 from reasoningrec.data.audit import Audited, Check, audit
+from reasoningrec.data.timeline import Timeline
 from reasoningrec.errors import InputError, RunError
 from reasoningrec.evaluation import decisions, leak, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
@@ -19,6 +23,8 @@ from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.line import check_finished, check_made_from
 from reasoningrec.pipeline.measure import answers, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.ranking import latent
+from reasoningrec.ranking.fuse import LATENT
 from reasoningrec.records import Case
 from reasoningrec.runs import Run
 
@@ -124,11 +130,10 @@ def _audited(space: Workspace, sample: int) -> Audited:
         corpus=space.corpus,
         timeline=space.timeline,
         windows=space.windows,
-        attributes=space.attributes,
         protocol=config.protocol,
         train_targets=space.train_targets,
-        numbers=space.numbers,
-        settings=config.evidence,
+        numbers=space.deciding[0][: space.windows.height],
+        work_out=partial(_worked_out, space),
         history=config.split.history,
         cases=space.cases(space.windows["id"]),
         text_keys=space.description_keys,
@@ -138,6 +143,13 @@ def _audited(space: Workspace, sample: int) -> Audited:
         seed=config.seed,
         repeats=config.data.repeats,
     )
+
+
+def _worked_out(space: Workspace, timeline: Timeline, windows: pl.DataFrame) -> pl.DataFrame:
+    """All numbers that the decision reads of these windows: those that are counted, and the one that is fitted."""
+    config = space.config
+    counted = evidence.numbers(timeline, space.attributes, windows, config.evidence, config.split.history)
+    return counted.with_columns(pl.Series(LATENT, latent.of_windows(timeline, windows)))
 
 
 @dataclass(frozen=True)

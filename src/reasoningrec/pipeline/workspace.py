@@ -105,7 +105,7 @@ class Workspace:
         at = np.concatenate([self.windows["at"].to_numpy(), self.past["at"].to_numpy()])
         past = past_rows(self.timeline, at, self.config.protocol)
         asked = pl.DataFrame({"role": role, "at": at, "past": past})
-        return numbers.with_columns(pl.Series(LATENT, latent.latent(self.timeline, asked))), labels, role
+        return numbers.with_columns(pl.Series(LATENT, latent.of_windows(self.timeline, asked))), labels, role
 
     @cached_property
     def train_targets(self) -> Ints:

@@ -1,1 +1,1 @@
-"""Candidates, and the fused decision."""
+"""Candidates, what is fitted for the decision, and the fused decision."""

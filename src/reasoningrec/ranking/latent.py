@@ -37,7 +37,7 @@ SEED: Final = 0
 """Of the first factors; the same for every seed of a run, as the other numbers are."""
 
 
-def latent(timeline: Timeline, windows: pl.DataFrame) -> Floats:
+def of_windows(timeline: Timeline, windows: pl.DataFrame) -> Floats:
     """(Q,) the target's rating above the mean of all, as expected from its user's past; 0 where nothing is earlier.
 
     In stars, or in likes where there are no ratings.
