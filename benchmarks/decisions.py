@@ -37,7 +37,7 @@ from reasoningrec.runs import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
 from overview import write_overview
-from table import RESULTS, ROOT, read_rows, write_readme
+from table import RESULTS, ROOT, decision_mark, read_rows, write_readme
 
 PLAN = (
     ("demo", "honest"), ("beauty", "strict"), ("beauty", "honest"), ("fashion", "strict"), ("fashion", "honest"),
@@ -141,9 +141,11 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
         sys.exit(f"{folder}: its looks.jsonl names no evaluation; delete its evaluate.json and give the command again")
     here, then = commit(), str(last[0]["commit"])
     provenance = Provenance(here if here.startswith(then) else then, str(last[0]["date"])[:10], machine())
-    shots = int(Run.read(folder).require("train").counts["rows"])
+    run = Run.read(folder)
+    shots = int(run.require("train").counts["rows"])
     keep_looks(folder)
-    rows = decision_rows(found, provenance, shots)
+    mark = decision_mark(run.require("predict").fields["decision"])
+    rows = [{**row, "decision": mark} for row in decision_rows(found, provenance, shots)]
     if task.variant == BESIDE:
         return [row for row in rows if row["method"] in TRAINED], []
     if task.variant:

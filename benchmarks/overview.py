@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from reasoningrec.evaluation import pictures
 
 sys.path.insert(0, str(Path(__file__).parent))
-from table import DATASETS, RESULTS, read_rows
+from table import DATASETS, RESULTS, is_outdated, read_rows
 
 OVERVIEW = RESULTS / "bench.md"
 PICTURE = RESULTS / "bench.svg"
@@ -97,7 +97,8 @@ def overview() -> str:
         "# Every system, every dataset",
         "Made by `make bench` from `decisions.jsonl`. AUC with 95 % intervals over clusters of twins; where training "
         "was repeated with other seeds, the mean of AUCs and of the intervals' ends, ± the standard deviation over "
-        "seeds. Bold: the highest of its column.",
+        "seeds. Bold: the highest of its column. †: a fused decision as it was before its last change, not measured "
+        "again so far.",
         f"![{ALT}](bench.svg)",
         "`paper` of the MovieLens sets is `honest`: they have no reviews that could leak.",
     ]
@@ -139,7 +140,7 @@ def _cell(rows: list[dict[str, Any]], best: float) -> str:
     low, high = (fmean(row[end] for row in rows) for end in ("auc_low", "auc_high"))
     said = f"**{auc:.3f}**" if auc == best else f"{auc:.3f}"
     spread = f" ± {stdev([row['auc'] for row in rows]):.3f}" if len(rows) > 1 else ""
-    return f"{said} [{low:.3f}, {high:.3f}]{spread}"
+    return f"{said} [{low:.3f}, {high:.3f}]{spread}{' †' * any(map(is_outdated, rows))}"
 
 
 def picture() -> str:

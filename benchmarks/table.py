@@ -10,6 +10,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from reasoningrec.ranking import fuse
+from reasoningrec.rows import Json
+from reasoningrec.runs import fingerprint
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
@@ -28,6 +32,8 @@ PARTS = {
     "tallrec-student": "TALLRec's recipe: titles, 256 shots",
     "few-shot-student": "256 shots",
 }
+FUSED = ("reasoningrec", "no-student", "no-description", "no-profile", "no-evidence", "no-rationale", "tallrec")
+"""Methods that are a fused decision."""
 OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot")
 """How the names of our own methods begin, and those of baselines that learned from few shots."""
 MEASURES = (
@@ -42,6 +48,16 @@ MEASURES = (
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON lines file; none where it does not exist."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def decision_mark(settings: Json) -> str:
+    """A short mark of all that a fused decision depends on beside the data: rows of different marks do not compare."""
+    return fingerprint(settings)[-12:]
+
+
+def is_outdated(row: dict[str, Any]) -> bool:
+    """Whether it is a figure of a fused decision that is no longer the one of the code."""
+    return row["method"] in FUSED and row.get("decision") != decision_mark(fuse.settings())
 
 
 def tables() -> str:
@@ -73,8 +89,9 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         methods = ("student", "user-share", "user-item-share", "logistic", "boosting", "sasrec")
         cells = [_figure(found[method]["auc"] if method in found else None) for method in methods]
         mark = "" if fused["time"] == "known" else " (time unknown)"
+        old = " †" if is_outdated(fused) else ""
         lines.append(
-            f"| {dataset}{mark} | {fused['n']} | {_interval(fused)} | {_over_seeds(those)} | {' | '.join(cells)} "
+            f"| {dataset}{mark} | {fused['n']} | {_interval(fused)}{old} | {_over_seeds(those)} | {' | '.join(cells)} "
             f"| {_difference(fused)}{_range(those, 'reasoningrec', 1)} | {_hindsight(those)} "
             f"| {_added(found.get('no-student'))}{_range(those, 'no-student', -1)} |"
         )
@@ -117,18 +134,23 @@ def _ablations(rows: list[dict[str, Any]]) -> str:
     for protocol, subset in READINGS:
         for dataset in DATASETS:
             where = (dataset, protocol, subset)
-            auc: dict[str, dict[int, float]] = {}
-            for row in rows:
-                if (row["dataset"], row["protocol"], row["subset"]) == where:
-                    auc.setdefault(row["method"], {})[row["seed"]] = row["auc"]
-            whole = auc.get("reasoningrec", {})
-            names = [name for method in PARTS if (name := method.removesuffix("-student")) in auc and name != method]
-            shared = [[value - whole[seed] for seed, value in auc[name].items() if seed in whole] for name in names]
-            moves = [abs(fmean(each)) for each in shared if each]
-            if moves:
-                cells = [_mean(list(auc.get(method, {}).values())) for method in PARTS]
-                lines.append(f"| {dataset} | {protocol} | {' | '.join(cells)} | {max(moves):.3f} |")
+            those = [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == where]
+            found = {method: [row["auc"] for row in those if row["method"] == method] for method in PARTS}
+            if any(found[method] for method in PARTS if method != "student"):
+                cells = [_mean(aucs) for aucs in found.values()]
+                lines.append(f"| {dataset} | {protocol} | {' | '.join(cells)} | {_figure(_moves(those))} |")
     return "\n".join(lines)
+
+
+def _moves(rows: list[dict[str, Any]]) -> float | None:
+    """How far a variant's fused decision is from the whole's at most, mean over seeds; of the same decision alone."""
+    whole = {row["seed"]: row for row in rows if row["method"] == "reasoningrec"}
+    apart: dict[str, list[float]] = {}
+    for row in rows:
+        beside = whole.get(row["seed"])
+        if f"{row['method']}-student" in PARTS and beside and row.get("decision") == beside.get("decision"):
+            apart.setdefault(row["method"], []).append(row["auc"] - beside["auc"])
+    return max((abs(fmean(each)) for each in apart.values()), default=None)
 
 
 def _explanations(rows: list[dict[str, Any]]) -> str:
@@ -194,7 +216,10 @@ def _speed(rows: list[dict[str, Any]]) -> str:
 
 
 def _provenance(rows: list[dict[str, Any]]) -> str:
-    return _measured_by("decisions.py", rows)
+    said = _measured_by("decisions.py", rows)
+    if any(map(is_outdated, rows)):
+        said = f"† By the decision as it was before its last change, not measured again so far.\n\n{said}"
+    return said
 
 
 def _measured_by(script: str, rows: list[dict[str, Any]]) -> str:

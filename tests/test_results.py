@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from reasoningrec import read_config
+from reasoningrec.ranking import fuse
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
@@ -88,9 +89,22 @@ def test_the_overview_has_a_row_for_every_system_and_says_why_cells_are_blank(ta
 
 def test_seeds_are_averaged_in_the_overview(table: ModuleType) -> None:
     overview = load("overview")
-    rows = [{"auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.1} for auc in (0.7, 0.8)]
+    rows = [{"method": "mf", "auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.1} for auc in (0.7, 0.8)]
     assert overview._cell(rows, 0.9) == "0.750 [0.650, 0.850] ± 0.071"
     assert overview._cell(rows[:1], 0.7) == "**0.700** [0.600, 0.800]"
+
+
+def test_figures_of_an_earlier_decision_are_marked_and_not_compared(table: ModuleType) -> None:
+    overview = load("overview")
+    today = {"decision": table.decision_mark(fuse.settings())}
+    plain = {"auc": 0.7, "auc_low": 0.6, "auc_high": 0.8, "seed": 0}
+    whole, part = ({**plain, "method": method, "auc": auc} for method, auc in (("reasoningrec", 0.7), ("tallrec", 0.6)))
+    assert overview._cell([{**whole, **today}], 0.9) == "0.700 [0.600, 0.800]"
+    for old in (whole, {**whole, "decision": "other"}):
+        assert overview._cell([old], 0.9) == "0.700 [0.600, 0.800] †"
+    assert not table.is_outdated({**plain, "method": "mf"})
+    assert table._moves([whole, part]) == table._moves([{**whole, **today}, {**part, **today}]) == pytest.approx(0.1)
+    assert table._moves([{**whole, **today}, part]) is None
 
 
 def test_rows_of_another_seed_are_kept(tmp_path: Path) -> None:
