@@ -160,7 +160,8 @@ class Recommender:
             past=np.full(n, line.length[user]),
             time=None if time is None else np.full(n, time),
         )
-        expected = latent.answer(line, self._space.latent, asked, np.arange(n))
+        models = self._space.latent
+        expected = latent.answer(line, models[user % len(models)], asked, np.arange(n))
         return self._table.numbers(asked).with_columns(pl.Series(LATENT, expected))
 
     def _cases(self, user: int, items: Ints, numbers: pl.DataFrame) -> list[Case]:

@@ -41,8 +41,8 @@ def test_an_honest_run_passes(cli: Cli, small_run: Path, tmp_path: Path) -> None
 def test_a_factorisation_that_knows_the_future_is_found(
     cli: Cli, small_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_then = latent.fit
-    monkeypatch.setattr(latent, "fit", lambda line, rows: of_then(line, np.arange(line.user.size)))
+    of_then = latent._fit
+    monkeypatch.setattr(latent, "_fit", lambda line, rows: of_then(line, np.arange(line.user.size)))
     answer = cli("audit", "--run", small_run, "--sample", "5")
     assert answer.code == 1
     assert "1 numbers change; latent from" in answer.out

@@ -12,11 +12,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from making import CATALOGUE, DAY, Line, Row, corpus_of, demo_line
+from planted import ITEMS, rows
 from reasoningrec.config import SplitConfig
 from reasoningrec.data import evidence
 from reasoningrec.data.audit import Audited, Check, audit
 from reasoningrec.data.overlap import RUN, Phrasebook, phrases
 from reasoningrec.data.split import earlier
+from reasoningrec.data.timeline import Timeline
+from reasoningrec.ranking import latent
 from reasoningrec.records import Case, Reaction
 
 
@@ -42,6 +45,22 @@ def audited(line: Line, **changes: object) -> Audited:
         sample=6,
     )
     return dataclasses.replace(found, **changes)
+
+
+def test_the_fitted_number_is_worked_out_too_with_times_and_without() -> None:
+    """Nobody's held-out answer reaches it, and not the valid answer of the user who is asked about test."""
+    for times in (True, False):
+        line = Line(corpus_of(rows(users=40, times=times), ITEMS), SplitConfig(history=4))
+        plain = audited(line)
+
+        def work_out(timeline: Timeline, windows: pl.DataFrame, plain: Audited = plain) -> pl.DataFrame:
+            expected = latent.of_windows(timeline, windows)
+            return plain.work_out(timeline, windows).with_columns(pl.Series("latent", expected))
+
+        numbers = work_out(line.timeline, line.windows)
+        check = rulings(dataclasses.replace(plain, numbers=numbers, work_out=work_out, sample=200))["numbers"]
+        assert check.found == 0
+        assert check.tried >= 80
 
 
 def rulings(given: Audited) -> dict[str, Check]:

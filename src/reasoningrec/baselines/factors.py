@@ -27,6 +27,8 @@ from reasoningrec.errors import ConfigError
 
 ROUNDS: Final = 10
 """Times that users' and items' factors are found from each other."""
+FIRST: Final = 0.1
+"""Standard deviation of mf's first factors."""
 FACTORS: Final = (2, 8)
 MF_RIDGE: Final = (2.0, 6.0, 20.0)
 """In rows of the mean rating: lambda of Koren et al."""
@@ -73,13 +75,16 @@ def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -
 
 def biased(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
     """Ratings by `Biased`; a block of no rows is answered by the means of its users' pasts."""
-    line, rows, asked = allowed.timeline, block.rows, block.asked
+    line, asked = allowed.timeline, block.asked
     values = values_of(line)
+    rows = block.rows[~np.isnan(values[block.rows])]
     if not rows.size:
-        return allowed.own_mean(asked, values, _middle(values[allowed.train]))
+        middle = _middle(values[allowed.train])
+        return allowed.own_mean(asked, np.where(np.isnan(values), middle, values), middle)
     model = Biased.fit(line, rows, values, factors, ridge, seed)
     query, past = allowed.pasts(asked)
-    return model.mean + model.above_mean(query, line.item[past], values[past], line.item[allowed.at[asked]])
+    own = model.users(query, line.item[past], values[past], asked.size)
+    return model.mean + model.above_mean(own, line.item[allowed.at[asked]])
 
 
 @dataclass(frozen=True)
@@ -99,14 +104,23 @@ class Biased:
 
     @classmethod
     def fit(cls, line: Timeline, rows: Ints, values: Floats, factors: int, ridge: float, seed: int) -> Self:
-        """On some rows of the timeline, one at least; `values` (N,) are all its ratings, `ridge` is in rows."""
+        """On some rows of the timeline, one at least and each with a value.
+
+        Args:
+            line: N rows.
+            rows: those to fit on.
+            values: (N,) see `values_of`.
+            factors: F.
+            ridge: in rows of the mean value.
+            seed: of the first factors.
+        """
         users, user = np.unique(line.user[rows], return_inverse=True)
         seen, item = np.unique(line.item[rows], return_inverse=True)
         mean = float(values[rows].mean())
         above = values[rows] - mean
         ridge = ridge * max(float(values[rows].var()), 1e-3)
         of_items = np.zeros((seen.size, factors + 1))
-        of_items[:, 1:] = np.random.default_rng(seed).normal(0.0, 0.1, (len(line.items), factors))[seen]
+        of_items[:, 1:] = np.random.default_rng(seed).normal(0.0, FIRST, (seen.size, factors))
         for _ in range(ROUNDS):
             of_users = _ridge(user, of_items, item, above, ridge, users.size)
             of_items = _ridge(item, of_users, user, above, ridge, seen.size)
@@ -114,14 +128,18 @@ class Biased:
         items[seen] = of_items
         return cls(mean, items, ridge)
 
-    def above_mean(self, query: Ints, read: Ints, values: Floats, target: Ints) -> Floats:
-        """(Q,) ratings of the `target` items above the mean, of users who gave `values` to the items `read` for them.
+    def users(self, user: Ints, read: Ints, values: Floats, users: int) -> Floats:
+        """(users, 1 + F) bias and factors of users who gave `values` to the items `read`.
 
-        `query`, `read` and `values` are (P,): which question's past a row belongs to, its item, its rating.
+        `user`, `read` and `values` are (P,): whose row it is, 0 to users - 1, its item, its value; nan is not read.
         """
-        own = _ridge(query, self.items, read, values - self.mean, self.ridge, target.size)
-        item = self.items[target]
-        return np.asarray(item[:, 0] + (own * _with_one(item)).sum(1))
+        known = ~np.isnan(values)
+        return _ridge(user[known], self.items, read[known], values[known] - self.mean, self.ridge, users)
+
+    def above_mean(self, users: Floats, item: Ints) -> Floats:
+        """(Q,) values above the mean that (Q, 1 + F) users give to (Q,) items."""
+        of_item = self.items[item]
+        return np.asarray(of_item[:, 0] + (users * _with_one(of_item)).sum(1))
 
 
 def implicit_als(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int) -> Floats:
@@ -179,12 +197,13 @@ def _pairs(line: Timeline, group: Ints, rows: Ints, groups: int) -> csr_matrix:
 
 
 def values_of(line: Timeline) -> Floats:
-    """(N,) ratings, or likes where a row has none."""
-    return np.where(np.isnan(line.rating), line.liked, line.rating)
+    """(N,) ratings, nan for a row without one; where no row has one, likes: 1 and 0."""
+    return line.liked.astype(np.float64) if np.isnan(line.rating).all() else line.rating
 
 
 def _middle(values: Floats) -> float:
     """Of the scale."""
+    values = values[~np.isnan(values)]
     return float(values.min() + values.max()) / 2 if values.size else 0.0
 
 

@@ -60,31 +60,27 @@ FOLDS = 10
 def numbers(
     timeline: Timeline, attributes: Attributes, windows: pl.DataFrame, config: EvidenceConfig, history: int
 ) -> pl.DataFrame:
-    """The numbers of every window, in the windows' order."""
-    parts = []
-    for at, crowd in crowds(timeline, windows):
-        table = EvidenceTable(timeline, attributes, config, history, crowd)
-        found = table.numbers(Questions.of_windows(timeline, windows[at]))
-        parts.append(found.with_columns(pl.Series("_at", at)))
-    return pl.concat(parts).sort("_at").drop("_at")
+    """The numbers of every window, in the windows' order.
 
-
-def crowds(timeline: Timeline, windows: pl.DataFrame) -> Iterator[tuple[Ints, Ints]]:
-    """Places of windows, and the timeline's rows that may count as others' doings for them, as far as earlier.
-
-    Without times, those are the rows of train windows, and a train question is told of users outside its own fold of
-    users alone. Otherwise "all others" would differ from "all" by just the label that is asked for, and what is fitted
-    on such numbers reads the label off them (the leave-one-out leak of target encoding).
+    Without times, others' rows are those of their train windows, and a train question is told of users outside its own
+    fold of users alone. Otherwise "all others" would differ from "all" by just the label that is asked for, and what is
+    fitted on such numbers reads the label off them (the leave-one-out leak of target encoding).
     """
+    everyone = np.arange(timeline.user.size)
     if timeline.time is not None:
-        yield np.arange(windows.height), np.arange(timeline.user.size)
-        return
+        table = EvidenceTable(timeline, attributes, config, history, everyone)
+        return table.numbers(Questions.of_windows(timeline, windows))
     crowd = train_rows(timeline, windows)
     fold = np.where(windows["role"].to_numpy() == "train", timeline.user[windows["at"].to_numpy()] % FOLDS, -1)
+    parts = []
     for one in range(-1, FOLDS):
         at = np.flatnonzero(fold == one)
         if at.size:
-            yield at, crowd if one < 0 else crowd[timeline.user[crowd] % FOLDS != one]
+            rows = crowd if one < 0 else crowd[timeline.user[crowd] % FOLDS != one]
+            table = EvidenceTable(timeline, attributes, config, history, rows)
+            found = table.numbers(Questions.of_windows(timeline, windows[at]))
+            parts.append(found.with_columns(pl.Series("_at", at)))
+    return pl.concat(parts).sort("_at").drop("_at")
 
 
 def crowd_now(timeline: Timeline, windows: pl.DataFrame) -> Ints:

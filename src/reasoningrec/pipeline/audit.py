@@ -132,7 +132,7 @@ def _audited(space: Workspace, sample: int) -> Audited:
         windows=space.windows,
         protocol=config.protocol,
         train_targets=space.train_targets,
-        numbers=space.deciding[0][: space.windows.height],
+        numbers=_with_latent(space.numbers, space.timeline, space.windows),
         work_out=partial(_worked_out, space),
         history=config.split.history,
         cases=space.cases(space.windows["id"]),
@@ -149,6 +149,10 @@ def _worked_out(space: Workspace, timeline: Timeline, windows: pl.DataFrame) -> 
     """All numbers that the decision reads of these windows: those that are counted, and the one that is fitted."""
     config = space.config
     counted = evidence.numbers(timeline, space.attributes, windows, config.evidence, config.split.history)
+    return _with_latent(counted, timeline, windows)
+
+
+def _with_latent(counted: pl.DataFrame, timeline: Timeline, windows: pl.DataFrame) -> pl.DataFrame:
     return counted.with_columns(pl.Series(LATENT, latent.of_windows(timeline, windows)))
 
 

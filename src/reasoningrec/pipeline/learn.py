@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from reasoningrec.config import NANO, PredictConfig
-from reasoningrec.data.evidence import crowd_now
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
@@ -192,7 +191,7 @@ def _fuse(desk: Desk, scores: dict[str, float | None]) -> tuple[fuse.Fused, dict
         found[valid] = on_valid
         answers[method] = dict(zip(ids, found.tolist(), strict=True))
     fused = replace(fused, threshold=choose_threshold(space.labels[valid], on_valid))
-    latent.save(latent.fit(space.timeline, crowd_now(space.timeline, space.windows)), desk.folder / latent.FILE)
+    latent.save(latent.now(space.timeline, space.windows), desk.folder / latent.FILE)
     write_json(desk.folder / "predict" / "fuse.json", fused.to_json())
     return fused, answers
 

@@ -210,8 +210,8 @@ class Workspace:
             ) from None
 
     @cached_property
-    def latent(self) -> Biased:
-        """The factorisation that questions of now are answered by. Raises RunError where it is damaged."""
+    def latent(self) -> tuple[Biased, ...]:
+        """The factorisations that questions of now are answered by. Raises RunError where they are damaged."""
         return latent.load(self.folder / latent.FILE)
 
     def cases(self, wanted: Iterable[str]) -> list[Case]:

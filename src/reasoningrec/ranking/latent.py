@@ -8,7 +8,8 @@ question is answered by the last fit before it. Of its user, it reads the rows o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -17,8 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 import polars as pl
 
-from reasoningrec.baselines.factors import Biased, values_of
-from reasoningrec.data.evidence import Questions, crowds
+from reasoningrec.baselines.factors import FIRST, ROUNDS, Biased, values_of
+from reasoningrec.data.evidence import FOLDS, Questions, crowd_now
 from reasoningrec.data.timeline import Floats, Ints, Timeline
 from reasoningrec.errors import RunError
 from reasoningrec.rows import Json, replacing
@@ -29,7 +30,7 @@ rows there are."""
 FACTORS: Final = 4
 RIDGE: Final = 3.0
 """In rows of the mean rating: lambda of Koren et al."""
-ROWS: Final = 1_000_000
+PART: Final = 1_000_000
 """Rows of pasts that are read at once, about."""
 FILE: Final = Path("predict", "latent.npz")
 """In a run: the fit for questions of after its data."""
@@ -40,45 +41,71 @@ SEED: Final = 0
 def of_windows(timeline: Timeline, windows: pl.DataFrame) -> Floats:
     """(Q,) the target's rating above the mean of all, as expected from its user's past; 0 where nothing is earlier.
 
-    In stars, or in likes where there are no ratings.
+    In stars, or in likes where there are no ratings. Without times, what is earlier of others are the rows before all
+    valid and test targets of users outside the asking user's fold: for train questions as for all others, so that what
+    is learned on train is met again.
 
     Args:
         timeline: N rows.
         windows: Q questions, with the columns `role`, `at` and `past` that `split` and `earlier` give.
     """
-    found = np.zeros(windows.height)
-    for at, crowd in crowds(timeline, windows):
-        asked = Questions.of_windows(timeline, windows[at])
-        for rows, places in _fits(timeline, crowd, asked):
-            found[at[places]] = answer(timeline, fit(timeline, rows), asked, places)
+    asked, found = Questions.of_windows(timeline, windows), np.zeros(windows.height)
+    for rows, places in _fits(timeline, crowd_now(timeline, windows), asked):
+        if rows.size:
+            found[places] = answer(timeline, _fit(timeline, rows), asked, places)
     return found
 
 
-def fit(timeline: Timeline, rows: Ints) -> Biased:
-    """The factorisation of some rows of the timeline, one at least."""
-    return Biased.fit(timeline, rows, values_of(timeline), FACTORS, RIDGE, SEED)
+def now(timeline: Timeline, windows: pl.DataFrame) -> tuple[Biased, ...]:
+    """For questions of after all rows: one model, or without times one for each fold of users (user code % FOLDS)."""
+    crowd = crowd_now(timeline, windows)
+    if timeline.time is not None:
+        return (_fit(timeline, _with_value(timeline, crowd)),)
+    return tuple(_fit(timeline, _outside(timeline, crowd, fold)) for fold in range(FOLDS))
 
 
 def answer(timeline: Timeline, model: Biased, asked: Questions, places: Ints) -> Floats:
     """(places,) what the model expects of these questions."""
-    values, found = values_of(timeline), []
-    read = np.cumsum(asked.past[places])
-    for some in np.split(places, np.flatnonzero(np.diff(read // ROWS)) + 1):
-        query, rows = timeline.pasts(asked.user[some], asked.past[some])
-        found.append(model.above_mean(query, timeline.item[rows], values[rows], asked.item[some]))
-    return np.concatenate(found)
+    values, found = values_of(timeline), np.zeros(places.size)
+    pairs = np.column_stack([asked.user[places], asked.past[places]])
+    pairs, of = np.unique(pairs, axis=0, return_inverse=True)  # what several questions share is worked out once
+    of = of.reshape(-1)
+    read = np.cumsum(pairs[:, 1]) // PART
+    for part in np.unique(read):
+        some = np.flatnonzero(read == part)
+        user, rows = timeline.pasts(pairs[some, 0], pairs[some, 1])
+        users = model.users(user, timeline.item[rows], values[rows], some.size)
+        there = np.flatnonzero(read[of] == part)
+        found[there] = model.above_mean(users[of[there] - some[0]], asked.item[places[there]])
+    return found
+
+
+def _fit(timeline: Timeline, rows: Ints) -> Biased:
+    if not rows.size:
+        return Biased(0.0, np.zeros((len(timeline.items), 1 + FACTORS)), 1.0)
+    return Biased.fit(timeline, rows, values_of(timeline), FACTORS, RIDGE, SEED)
+
+
+def _with_value(timeline: Timeline, rows: Ints) -> Ints:
+    return rows[~np.isnan(values_of(timeline)[rows])]
+
+
+def _outside(timeline: Timeline, crowd: Ints, fold: int) -> Ints:
+    return _with_value(timeline, crowd[timeline.user[crowd] % FOLDS != fold])
 
 
 def _fits(timeline: Timeline, crowd: Ints, asked: Questions) -> Iterator[tuple[Ints, Ints]]:
-    """Rows to fit on, and the places of the questions that this fit answers; those without any row are left out."""
+    """Rows to fit on, perhaps none, and the places of the questions that this fit answers."""
     if timeline.time is None:
-        if crowd.size:
-            yield crowd, np.arange(asked.user.size)
+        for fold in range(FOLDS):
+            places = np.flatnonzero(asked.user % FOLDS == fold)
+            if places.size:
+                yield _outside(timeline, crowd, fold), places
         return
+    crowd = _with_value(timeline, crowd)
     crowd = crowd[np.argsort(timeline.clock[crowd], kind="stable")]
     clock = timeline.clock[crowd]
-    steps = np.unique(np.ceil(GROWTH ** np.arange(1 + np.log(crowd.size) / np.log(GROWTH))).astype(np.int64))
-    steps = steps[steps <= crowd.size]
+    steps = _steps(crowd.size)
     of_step = np.searchsorted(steps, np.searchsorted(clock, asked.clock), side="right") - 1
     for step, rows in enumerate(steps.tolist()):
         places = np.flatnonzero(of_step == step)
@@ -86,21 +113,32 @@ def _fits(timeline: Timeline, crowd: Ints, asked: Questions) -> Iterator[tuple[I
             yield crowd[: np.searchsorted(clock, clock[rows - 1], side="right")], places
 
 
-def save(model: Biased, path: Path) -> None:
-    """Write the model, for questions of after the run's data."""
+def _steps(rows: int) -> Ints:
+    """From how many rows on there is another fit, up to so many rows."""
+    steps, step = [], 1
+    while step <= rows:
+        steps.append(step)
+        step = max(step + 1, math.ceil(step * GROWTH))
+    return np.array(steps, dtype=np.int64)
+
+
+def save(models: Sequence[Biased], path: Path) -> None:
+    """Write what `now` gave."""
+    mean, ridge = (np.array([getattr(model, name) for model in models]) for name in ("mean", "ridge"))
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, mean=model.mean, items=model.items, ridge=model.ridge)
+        np.savez(file, mean=mean, ridge=ridge, items=np.stack([model.items for model in models]))
 
 
-def load(path: Path) -> Biased:
+def load(path: Path) -> tuple[Biased, ...]:
     """Read what `save` wrote. Raises RunError where it is damaged."""
     try:
         with np.load(BytesIO(path.read_bytes())) as held:
-            return Biased(float(held["mean"]), np.asarray(held["items"], np.float64), float(held["ridge"]))
+            parts = zip(held["mean"].tolist(), held["items"], held["ridge"].tolist(), strict=True)
+            return tuple(Biased(mean, items, ridge) for mean, items, ridge in parts)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RunError(f"{path}: {error}", hint="Remove it, and the next run does stage predict again.") from None
 
 
 def settings() -> list[Json]:
     """All that the number depends on beside the data."""
-    return [GROWTH, FACTORS, RIDGE, SEED]
+    return [GROWTH, FACTORS, RIDGE, SEED, ROUNDS, FIRST, FOLDS]
