@@ -67,7 +67,7 @@ def tables() -> str:
     parts = [PICTURE, *(_decisions(decisions, protocol, subset) for protocol, subset in READINGS)]
     students, speed = read_rows(RESULTS / "students.jsonl"), read_rows(RESULTS / "speed.jsonl")
     more = [_students(students), _speed(speed)]
-    parts += [_ablations(decisions), _explanations(explanations), _provenance(decisions)]
+    parts += [_ablations(decisions), _explanations(explanations, decisions), _provenance(decisions)]
     return "\n\n".join([*parts, *filter(None, more)])
 
 
@@ -89,7 +89,7 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         methods = ("student", "user-share", "user-item-share", "logistic", "boosting", "sasrec")
         cells = [_figure(found[method]["auc"] if method in found else None) for method in methods]
         mark = "" if fused["time"] == "known" else " (time unknown)"
-        old = " †" if is_outdated(fused) else ""
+        old = " †" if any(is_outdated(row) for row in those if row["method"] in ("reasoningrec", "no-student")) else ""
         lines.append(
             f"| {dataset}{mark} | {fused['n']} | {_interval(fused)}{old} | {_over_seeds(those)} | {' | '.join(cells)} "
             f"| {_difference(fused)}{_range(those, 'reasoningrec', 1)} | {_hindsight(those)} "
@@ -153,7 +153,9 @@ def _moves(rows: list[dict[str, Any]]) -> float | None:
     return max((abs(fmean(each)) for each in apart.values()), default=None)
 
 
-def _explanations(rows: list[dict[str, Any]]) -> str:
+def _explanations(rows: list[dict[str, Any]], decisions: list[dict[str, Any]]) -> str:
+    whole = [row for row in decisions if row["method"] == "reasoningrec"]
+    old = {(row["dataset"], row["protocol"]) for row in whole if is_outdated(row)}
     lines = [
         "**Explanations** (of the decisions on test)",
         "",
@@ -166,7 +168,8 @@ def _explanations(rows: list[dict[str, Any]]) -> str:
             if found:
                 cells = [_percent(found.get(measure)) for measure, _ in MEASURES]
                 n = found["stance_agreement"]["n"]
-                lines.append(f"| {dataset} | {protocol} | {n} | {' | '.join(cells)} |")
+                mark = " †" if (dataset, protocol) in old else ""
+                lines.append(f"| {dataset}{mark} | {protocol} | {n} | {' | '.join(cells)} |")
     hits = {row["measure"]: row for row in rows if row["dataset"] == "demo"}
     if "true_reason_first" in hits:
         first, among = _percent(hits["true_reason_first"]), _percent(hits["true_reason_among"])

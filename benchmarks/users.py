@@ -2,10 +2,10 @@
 
     python benchmarks/users.py [--only NAME:PROTOCOL ...] [--draws 5] [--runs FOLDER]
 
-Needs REASONINGREC_DATA. For shares of the users, drawn anew each time, the models of the evidence are fitted on the
-rows of these users alone (train, valid and earlier rows) and asked about every test user; the facts on others are
-counted over all users, as ever. Without the student, and with nothing chosen. Figures replace those of the same names
-in benchmarks/results/users.jsonl. Each draw is one look at the test set; they are counted in the rows.
+Needs REASONINGREC_DATA. For shares of the users, drawn anew each time, the models of the numbers are fitted on the rows
+of these users alone (train, valid and earlier rows) and asked about every test user; what is known of others is counted
+and fitted over all users, as ever. Without the student, and with nothing chosen. Figures replace those of the same
+names in benchmarks/results/users.jsonl. Each draw is one look at the test set; they are counted in the rows.
 """
 
 from __future__ import annotations

@@ -229,7 +229,7 @@ def check_numbers(given: Audited) -> Check:
             finds.add(Find(row["id"], "evidence", says), float(len(wrong)))
     notes = [f"{len(drawn)} of {len(given.windows)} questions were drawn"]
     notes += [] if line.time is not None else [NO_TIMES]
-    says = "the stored numbers stay the same when nothing later exists and the answer is turned round"
+    says = "the numbers stay the same when nothing later exists and the answer is turned round"
     return finds.check("numbers", says, len(drawn), provable=line.time is not None, notes=notes)
 
 

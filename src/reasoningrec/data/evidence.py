@@ -146,7 +146,7 @@ class EvidenceTable:
         return (s + m * base) / (n + m)
 
     def numbers(self, asked: Questions) -> pl.DataFrame:
-        """One row per question: every number the fused model and the facts are made of (nats, unless named a count)."""
+        """One row per question: every counted number, of which facts are made (nats, unless named a count)."""
         columns = self._base_and_user(asked)
         columns |= self._item_by_others(asked, columns)
         columns |= self._same_item(asked)

@@ -38,7 +38,7 @@ ORDER = (
 ABLATION = "no-"
 """A method whose name starts so is ours with a part taken out: compared with the whole, and no plain baseline."""
 NO_STUDENT = "no-student"
-"""The fused decision of the evidence alone."""
+"""The fused decision of all but the student."""
 
 LEGACY = 0.5
 """From which probability on the paper's hard answer is Yes: the likelier of the two words."""

@@ -23,7 +23,7 @@ from reasoningrec.evaluation.pictures import draw_all
 from reasoningrec.records import Evidence, Explanation, Fact, Prediction
 
 METHODS: Final[Mapping[str, str]] = {
-    FUSED: "the fused decision: student and numeric evidence, calibrated",
+    FUSED: "the fused decision: student, numeric evidence and factors, calibrated",
     STUDENT: "the small language model alone",
     "user-share": "share of likes in the user’s past",
     "item-share": "share of likes of the item among others",
@@ -179,12 +179,12 @@ def summary(reading: Reading) -> str:
 
 
 def _added(reading: Reading) -> str:
-    """What the student adds to the decision of the evidence alone, where that was measured."""
+    """What the student adds to the decision without it, where that was measured."""
     alone = next((result for result in reading.methods if result.method == NO_STUDENT), None)
     if alone is None or alone.versus != FUSED or alone.diff is None:
         return ""
     low, high = (None if end is None else -end for end in (alone.diff_high, alone.diff_low))
-    return f" The student adds {with_interval(-alone.diff, low, high, signed=True)} to the evidence alone."
+    return f" The student adds {with_interval(-alone.diff, low, high, signed=True)} to the decision without it."
 
 
 def who_is_compared(reading: Reading) -> str:

@@ -115,7 +115,7 @@ def fit(numbers: pl.DataFrame, labels: Bools, role: pl.Series, student: Floats, 
 
 @dataclass(frozen=True)
 class Learned:
-    """The two models of the evidence, before a student is added."""
+    """The two models of the numbers, before a student is added."""
 
     linear: Linear
     trees: Trees
@@ -128,13 +128,13 @@ class Learned:
     trees_scale: float
 
     def with_student(self, student: Floats) -> tuple[Fused, Floats]:
-        """As `fit`. A `student` (N,) that is nan everywhere gives the decision of the evidence alone."""
+        """As `fit`. A `student` (N,) that is nan everywhere gives the decision without one."""
         stack = replace(_fit_stack(self.evidence, student[self.valid], self.labels), trees_scale=self.trees_scale)
         return Fused(self.linear, self.trees, stack), _stacked(stack, self.evidence, student[self.valid])
 
 
 def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> Learned:
-    """Fit the models of the evidence; arguments as those of `fit`."""
+    """Fit the models of the numbers; arguments as those of `fit`."""
     names = inputs(numbers, NUMBERS)
     train, valid = (role == "train").to_numpy(), (role == "valid").to_numpy()
     both = train | valid
