@@ -32,7 +32,7 @@ PARTS = {
     "tallrec-student": "TALLRec's recipe: titles, 256 shots",
     "few-shot-student": "256 shots",
 }
-FUSED = ("reasoningrec", "no-student", "no-description", "no-profile", "no-evidence", "no-rationale", "tallrec")
+DECISIONS = ("reasoningrec", "no-student", "no-description", "no-profile", "no-evidence", "no-rationale", "tallrec")
 """Methods that are a fused decision."""
 OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot")
 """How the names of our own methods begin, and those of baselines that learned from few shots."""
@@ -57,7 +57,7 @@ def decision_mark(settings: Json) -> str:
 
 def is_outdated(row: dict[str, Any]) -> bool:
     """Whether it is a figure of a fused decision that is no longer the one of the code."""
-    return row["method"] in FUSED and row.get("decision") != decision_mark(fuse.settings())
+    return row["method"] in DECISIONS and row.get("decision") != decision_mark(fuse.settings())
 
 
 def tables() -> str:

@@ -23,8 +23,7 @@ from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.line import check_finished, check_made_from
 from reasoningrec.pipeline.measure import answers, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
-from reasoningrec.ranking import latent
-from reasoningrec.ranking.fuse import LATENT
+from reasoningrec.ranking.fuse import with_latent
 from reasoningrec.records import Case
 from reasoningrec.runs import Run
 
@@ -132,7 +131,7 @@ def _audited(space: Workspace, sample: int) -> Audited:
         windows=space.windows,
         protocol=config.protocol,
         train_targets=space.train_targets,
-        numbers=_with_latent(space.numbers, space.timeline, space.windows),
+        numbers=with_latent(space.numbers, space.timeline, space.windows),
         work_out=partial(_worked_out, space),
         history=config.split.history,
         cases=space.cases(space.windows["id"]),
@@ -149,11 +148,7 @@ def _worked_out(space: Workspace, timeline: Timeline, windows: pl.DataFrame) -> 
     """All numbers that the decision reads of these windows: those that are counted, and the one that is fitted."""
     config = space.config
     counted = evidence.numbers(timeline, space.attributes, windows, config.evidence, config.split.history)
-    return _with_latent(counted, timeline, windows)
-
-
-def _with_latent(counted: pl.DataFrame, timeline: Timeline, windows: pl.DataFrame) -> pl.DataFrame:
-    return counted.with_columns(pl.Series(LATENT, latent.of_windows(timeline, windows)))
+    return with_latent(counted, timeline, windows)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from reasoningrec.data.timeline import Bools, Ints, Timeline
 from reasoningrec.errors import RunError
 from reasoningrec.pipeline import given
 from reasoningrec.ranking import latent
-from reasoningrec.ranking.fuse import LATENT, Fused
+from reasoningrec.ranking.fuse import Fused, with_latent
 from reasoningrec.records import Case, Example, Item, Rationale, Role
 from reasoningrec.rows import Json, from_row, read_json, read_jsonl
 from reasoningrec.runs import MANIFEST, Run
@@ -105,7 +105,7 @@ class Workspace:
         at = np.concatenate([self.windows["at"].to_numpy(), self.past["at"].to_numpy()])
         past = past_rows(self.timeline, at, self.config.protocol)
         asked = pl.DataFrame({"role": role, "at": at, "past": past})
-        return numbers.with_columns(pl.Series(LATENT, latent.of_windows(self.timeline, asked))), labels, role
+        return with_latent(numbers, self.timeline, asked), labels, role
 
     @cached_property
     def train_targets(self) -> Ints:

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 
 from reasoningrec.baselines.regression import DEPTH, INPUTS, LEAF, PENALTY, RATE, ROWS, TREES, Linear, Trees, inputs
 from reasoningrec.baselines.statistics import sigmoid
-from reasoningrec.data.timeline import Bools, Floats
+from reasoningrec.data.timeline import Bools, Floats, Timeline
 from reasoningrec.ranking import latent
 from reasoningrec.rows import Json
 
@@ -95,6 +95,11 @@ class Fused:
             Stack(**value["stack"]),
             value["threshold"],
         )
+
+
+def with_latent(counted: pl.DataFrame, timeline: Timeline, windows: pl.DataFrame) -> pl.DataFrame:
+    """All that the decision reads of these windows: the numbers of the evidence, and `LATENT`."""
+    return counted.with_columns(pl.Series(LATENT, latent.of_windows(timeline, windows)))
 
 
 def fit(numbers: pl.DataFrame, labels: Bools, role: pl.Series, student: Floats, seed: int) -> tuple[Fused, Floats]:
