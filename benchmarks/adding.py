@@ -26,7 +26,8 @@ from reasoningrec.errors import RunError
 from reasoningrec.evaluation.decisions import auc
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT
 from reasoningrec.evaluation.uncertainty import clusters
-from reasoningrec.pipeline.measure import answers, sequences
+from reasoningrec.pipeline.measure import sequences
+from reasoningrec.pipeline.predictions import FILES, answers
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.ranking.fuse import log_odds
 from reasoningrec.runs import Run
@@ -64,7 +65,8 @@ class Valid:
 def measure(folder: Path, noise_alone: bool) -> list[dict[str, object]]:
     """The rows of one run, one for each method, and one of noise."""
     run = Run.read(folder)
-    run.require("predict")
+    for stage in FILES:
+        run.require(stage)
     space = Workspace(folder, config_of(run))
     found, of_user = answers(space, "valid"), clusters(sequences(space))
     ids = list(found.labels)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pytest
 
-from reasoningrec.config import BaselinesConfig, read
+from reasoningrec.config import read
+from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.evaluate import Evaluation
-from reasoningrec.pipeline.baselines import counted
-from reasoningrec.pipeline.learn import predict_fields
+from reasoningrec.pipeline import baselines
+from reasoningrec.pipeline.baselines import baseline_fields, counted
+from reasoningrec.pipeline.line import NAMES
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.records import Prediction
 from reasoningrec.rows import from_row, read_json, read_records
@@ -25,7 +29,8 @@ def test_named_methods_are_answered_measured_and_compared(small_run: Path, tmp_p
     (tmp_path / "more.toml").write_text(SMALL + MORE, "utf-8")
     answer = cli("run", "--run", folder, tmp_path / "more.toml")
     assert answer.code == 0, answer.err
-    found = read_records(Prediction, folder / "predict" / "predictions.jsonl")
+    assert done_before(answer.err) == set(NAMES) - {"baselines", "evaluate", "report"}
+    found = read_records(Prediction, folder / "baselines.jsonl")
     answered = Counter(prediction.method for prediction in found)
     assert answered["mf"] == answered["gru4rec"] == answered["user-share"] > 0
     assert all(p.probability is not None and 0 < p.probability < 1 for p in found if p.method in ("mf", "gru4rec"))
@@ -41,13 +46,47 @@ def test_named_methods_are_answered_measured_and_compared(small_run: Path, tmp_p
     assert "gru4rec" in (folder / "report.md").read_text("utf-8")
 
 
-def test_runs_without_them_stay_done(tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(SMALL, "utf-8")
-    config = read(tmp_path / "small.toml")
-    assert config.baselines == BaselinesConfig()
-    assert "baselines" not in predict_fields(Workspace(tmp_path, config))
+def done_before(err: str) -> set[str]:
+    """The stages that were found done, by what was printed."""
+    return {line.split()[0] for line in err.splitlines() if "done before" in line}
+
+
+def test_settings_of_what_is_trained_change_nothing_where_nothing_is_trained(tmp_path: Path) -> None:
+    found = {}
+    for name, more in (("plain", ""), ("hidden", "[baselines]\nhidden = 8\n"), ("trained", MORE)):
+        (tmp_path / f"{name}.toml").write_text(SMALL + more, "utf-8")
+        found[name] = baseline_fields(Workspace(tmp_path, read(tmp_path / f"{name}.toml")))
+    assert found["plain"] == found["hidden"]
+    assert found["trained"]["methods"] == ["mf", "gru4rec"]
+
+
+def test_trained_ones_stay_when_the_decision_is_made_anew(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    (tmp_path / "fewer.toml").write_text(SMALL.replace("explain = 24", "explain = 10"), "utf-8")
+    answer = cli("run", "--run", folder, tmp_path / "fewer.toml")
+    assert answer.code == 0, answer.err
+    assert done_before(answer.err) == set(NAMES) - {"predict", "evaluate", "report"}
+
+
+def test_a_method_that_was_fitted_is_not_fitted_again_after_an_interruption(
+    small_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
     (tmp_path / "more.toml").write_text(SMALL + MORE, "utf-8")
-    assert "baselines" in predict_fields(Workspace(tmp_path, read(tmp_path / "more.toml")))
+    fitted: list[str] = []
+    train = baselines.trained
+
+    def until_gru4rec(method: str, *others: Any) -> Floats:
+        if method == "gru4rec" and "gru4rec" not in fitted:
+            fitted.append(method)
+            raise KeyboardInterrupt
+        fitted.append(method)
+        return train(method, *others)
+
+    monkeypatch.setattr(baselines, "trained", until_gru4rec)
+    assert cli("baselines", "--run", folder, tmp_path / "more.toml").code == 130
+    assert cli("baselines", "--run", folder, tmp_path / "more.toml").code == 0
+    assert fitted == ["mf", "gru4rec", "gru4rec"]
 
 
 def test_an_unknown_method_is_told(tmp_path: Path, cli: Cli) -> None:

@@ -17,6 +17,7 @@ from reasoningrec.config import ReasonConfig
 from reasoningrec.data.corpus import Corpus
 from reasoningrec.llm.stance import stance
 from reasoningrec.pipeline.line import NAMES, STAGES
+from reasoningrec.pipeline.predictions import FILES
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.records import Explanation, Prediction
 from reasoningrec.rows import read_json, read_jsonl, read_records
@@ -35,6 +36,7 @@ ARTIFACTS = {
     "verify": {"verify.jsonl"},
     "train": {"train/model.safetensors", "train/card.json", "train/tokenizer.json", "train/train_log.jsonl"},
     "predict": {"predict/predictions.jsonl", "predict/explanations.jsonl", "predict/fuse.json", "predict/latent.npz"},
+    "baselines": {"baselines.jsonl"},
     "evaluate": {"evaluate.json"},
     "report": {"report.md", "report.html"},
 }
@@ -128,7 +130,7 @@ def test_the_decision_without_the_student_is_another(run: Run) -> None:
 
 
 def test_every_query_of_valid_and_test_has_one_answer_of_every_method(run: Run, space: Workspace) -> None:
-    found = read_records(Prediction, run.folder / "predict" / "predictions.jsonl")
+    found = [prediction for file in FILES.values() for prediction in read_records(Prediction, run.folder / file)]
     methods = {prediction.method for prediction in found}
     assert {"reasoningrec", "student", "no-student", "user-share", "item-share", "last"} <= methods
     answered = Counter((prediction.query_id, prediction.method) for prediction in found)
@@ -139,8 +141,10 @@ def test_every_query_of_valid_and_test_has_one_answer_of_every_method(run: Run, 
 
 
 def test_predictions_hold_no_label(run: Run) -> None:
-    for row in read_jsonl(run.folder / "predict" / "predictions.jsonl"):
-        assert set(row) == {"query_id", "user", "item", "method", "probability"}
+    for file in FILES.values():
+        assert {frozenset(row) for row in read_jsonl(run.folder / file)} == {
+            frozenset({"query_id", "user", "item", "method", "probability"})
+        }
 
 
 def test_explanations_agree_with_the_decision_and_cite_what_is_there(

@@ -19,7 +19,6 @@ from reasoningrec.data.timeline import Ints
 from reasoningrec.errors import InputError, NotInRunError
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.given import GIVEN
-from reasoningrec.pipeline.learn import student_answers
 from reasoningrec.pipeline.line import check_finished
 from reasoningrec.pipeline.served import student_of
 from reasoningrec.pipeline.workspace import Workspace, config_of
@@ -106,9 +105,7 @@ class Recommender:
     def _answer(self, shown: Sequence[Case], numbers: pl.DataFrame, top: int) -> list[Recommendation]:
         """Score all, explain the `top` only."""
         said = answer(self._student, shown, self.config)
-        ids = [case.query.id for case in shown]
-        student = student_answers(ids, {id: one.p for id, one in zip(ids, said, strict=True)})
-        fused = self._fused(numbers, student)
+        fused = self._fused(numbers, np.array([one.p for one in said], dtype=np.float64))  # None becomes nan
         order = np.argsort(-fused, kind="stable")[:top]
         best = [shown[place] for place in order]
         return self._explained(best, [said[place] for place in order], fused[order])

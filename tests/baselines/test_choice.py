@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import allowed_of, rows
 from sklearn.metrics import roc_auc_score
 
+from planted import allowed_of, rows
 from reasoningrec.baselines.choice import auc, chosen
 
 ALLOWED = allowed_of(rows(users=200))

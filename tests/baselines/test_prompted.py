@@ -127,7 +127,7 @@ def test_a_run_asks_once_counts_what_is_missing_and_stands_in_every_table(
     assert max(count for body, count in asked.items() if not refused(texts[body])) == 1
     found = read_records(Prediction, folder / "predict" / "predictions.jsonl")
     answered = Counter(row.method for row in found)
-    assert answered["zero-shot"] == answered["zero-shot-both"] == answered["user-share"] > 0
+    assert answered["zero-shot"] == answered["zero-shot-both"] == answered["student"] > 0
     counts = read_json(folder / "manifest.json")["stages"]["predict"]["counts"]
     lost = [row for row in found if row.method == "zero-shot" and row.probability is None]
     assert 0 < len(lost) < answered["zero-shot"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planted import ITEMS, allowed_of, rows
 
 from making import DAY, Row
+from planted import ITEMS, allowed_of, rows
 from reasoningrec.baselines.sequences import LONGEST, STEP, Sequences, codes, reaction_codes
 
 LONG = [Row(n, f"u{n // 300}", ITEMS[n % 20].id, float(n % 5 + 1), n // 3 * DAY) for n in range(600)]

@@ -65,16 +65,23 @@ def test_files_are_written_even_where_the_reader_of_the_tables_stops(
     assert read_json(found)["checks"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "old", "new"),
+    [
+        ("predict", "max_new_tokens = 64", "max_new_tokens = 32"),
+        ("baselines", "[evaluate]", "[baselines]\nshots = 16\n[evaluate]"),
+    ],
+)
 def test_figures_older_than_the_answers_are_refused(
-    cli: Cli, small_run: Path, small_config: Path, tmp_path: Path
+    cli: Cli, small_run: Path, small_config: Path, tmp_path: Path, stage: str, old: str, new: str
 ) -> None:
     copy, other = tmp_path / "copy", tmp_path / "other.toml"
     shutil.copytree(small_run, copy)
-    other.write_text(small_config.read_text("utf-8").replace("max_new_tokens = 64", "max_new_tokens = 32"), "utf-8")
-    assert cli("predict", "--run", copy, other).code == 0
+    other.write_text(small_config.read_text("utf-8").replace(old, new), "utf-8")
+    assert cli(stage, "--run", copy, other).code == 0
     stale = cli("compare", copy)
     assert (stale.code, stale.out) == (2, "")
-    assert "stage evaluate is out of date: stage predict was done again since" in stale.err
+    assert f"stage evaluate is out of date: stage {stage} was done again since" in stale.err
     assert "reasoningrec evaluate --run" in stale.err
     shown = cli("status", "--run", copy).out
     assert [line.split()[0] for line in shown.splitlines() if "out of date" in line] == ["evaluate", "report"]

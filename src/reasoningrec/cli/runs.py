@@ -30,6 +30,7 @@ STAGES = (
     ("verify", "Put the rationales through the gates."),
     ("train", "Train the student, under torchrun in several processes."),
     ("predict", "Score, fuse, decide and explain."),
+    ("baselines", "Answer by plain statistics and trained recommenders."),
     ("evaluate", "Measure every method, with intervals."),
     ("report", "Write report.md and report.html."),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from reasoningrec.data.timeline import Timeline
 from reasoningrec.errors import InputError, RunError
 from reasoningrec.evaluation import decisions, leak, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
-from reasoningrec.pipeline import looks
+from reasoningrec.pipeline import looks, predictions
 from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.line import check_finished, check_made_from
-from reasoningrec.pipeline.measure import answers, sequences
+from reasoningrec.pipeline.measure import sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.ranking.fuse import with_latent
 from reasoningrec.records import Case
@@ -210,16 +211,16 @@ def _against(space: Workspace, side: _Side, other: Workspace, folder: Path) -> A
             hint="Give both runs the same [data] and split.tests_per_user.",
         )
     found = Against(str(folder), config.protocol, text_figures(other, theirs), ())
-    for run in (Run.read(space.folder), Run.read(folder)):
-        if "predict" not in run.stages or run.stages["predict"].status != "done":
-            return Against(found.run, found.protocol, found.text, (), f"{run.folder} has no predictions")
-        check_made_from(run, "predict")
-        run.check("predict")
+    for run, stage in product((Run.read(space.folder), Run.read(folder)), predictions.FILES):
+        if stage not in run.stages or run.stages[stage].status != "done":
+            return Against(found.run, found.protocol, found.text, (), f"{run.folder} has no predictions of {stage}")
+        check_made_from(run, stage)
+        run.check(stage)
     return Against(found.run, found.protocol, found.text, _gains(space, other, side))
 
 
 def _gains(space: Workspace, other: Workspace, side: _Side) -> tuple[Gain, ...]:
-    here, there = (answers(one, "test").predictions for one in (space, other))
+    here, there = (predictions.answers(one, "test").predictions for one in (space, other))
     settings = space.config.evaluate
     sampling = leak.Sampling(settings.resamples, settings.level, space.config.seed)
     gains = []

@@ -1,9 +1,12 @@
-"""The recommenders that ours is measured against: every method's answers to the valid and test queries."""
+"""Stage baselines: what plain statistics and trained recommenders answer to the valid and test queries.
+
+The prompted ones ask a model, as the student's scoring does, and belong to stage predict; what they are asked is here.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +16,8 @@ from reasoningrec.baselines.allowed import Allowed
 from reasoningrec.config import BaselinesConfig, Config
 from reasoningrec.data.timeline import Floats
 from reasoningrec.errors import TeacherError
-from reasoningrec.pipeline.stage import Desk
+from reasoningrec.pipeline import predictions
+from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import opened_chooser, settings_of, wording
 from reasoningrec.records import Case
@@ -24,14 +28,20 @@ FACTORS: Final = tuple(factors.METHODS)
 
 
 def baseline_fields(space: Workspace) -> dict[str, Json]:
-    """The settings of the trained ones; nothing where there are none, so that runs from before them stay done."""
+    """The settings of those that ask no model. Without trained ones, threads and networks' settings change nothing."""
     config = space.config.baselines
-    if config == BaselinesConfig():
+    seed: dict[str, Json] = {"seed": space.config.seed, "shots": config.shots}
+    if not (methods := trained_of(config)):
+        return seed
+    settings = {**config.model_dump(mode="json"), "methods": methods}
+    return {**seed, **settings, "threads": space.config.threads}
+
+
+def prompted_fields(config: Config) -> dict[str, Json]:
+    """What the answers of the prompted ones depend on; nothing where there are none."""
+    if not (methods := prompted_of(config)):
         return {}
-    asked: dict[str, Json] = {}
-    if prompted_of(space.config):
-        asked = {"prompted": {**settings_of(space.config.teacher), "prompt": prompted.digest()}}
-    return {"baselines": config.model_dump(mode="json"), "baseline_threads": space.config.threads, **asked}
+    return {"prompted": {**settings_of(config.teacher), "methods": methods, "prompt": prompted.digest()}}
 
 
 def trained_of(config: BaselinesConfig) -> list[str]:
@@ -76,24 +86,26 @@ def check_baselines(space: Workspace) -> None:
         factors.package()
 
 
-def answers_of_baselines(desk: Desk, journal: Journal, tell: Callable[[], None]) -> dict[str, Floats]:
-    """(N,) P(like) by method, rows as in the windows; those of train windows are not to be measured.
+def answer_by_baselines(desk: Desk) -> Outcome:
+    """Answer by every statistic and every trained method that is named.
 
     A trained method's answers are kept in the journal as soon as they are there.
     """
-    space, config = desk.space, desk.space.config
-    plain = counted(space)
-    if not trained_of(config.baselines):
-        return plain
-    allowed = Allowed.of(space.timeline, space.windows, config.protocol, config.split.history)
-    for method in trained_of(config.baselines):
-        if f"baseline/{method}" not in journal.done:
-            answers = trained(method, allowed, config.baselines, config.seed)
-            journal.extend([(f"baseline/{method}", {"p": answers.tolist()})])
-        tell()
-        plain[method] = np.full(space.windows.height, np.nan)
-        plain[method][allowed.window] = journal.done[f"baseline/{method}"]["p"]
-    return plain
+    space = desk.space
+    n = space.windows.height
+    answers = {method: found[:n] for method, found in counted(space).items()}
+    methods = trained_of(space.config.baselines)
+    allowed = Allowed.of(space.timeline, space.windows, space.config.protocol, space.config.split.history)
+    with Journal(desk.run.journal_path("baselines")) as journal:
+        for done, method in enumerate(methods, 1):
+            if method not in journal.done:
+                found = trained(method, allowed, space.config.baselines, space.config.seed)
+                journal.extend([(method, {"p": found.tolist()})])
+            answers[method] = np.full(n, np.nan)
+            answers[method][allowed.window] = journal.done[method]["p"]
+            desk.tell(done, len(methods))
+    predictions.write(space, "baselines", answers)
+    return Outcome({"methods": len(answers), "trained": len(methods)})
 
 
 def counted(space: Workspace) -> dict[str, Floats]:

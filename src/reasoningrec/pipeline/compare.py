@@ -13,14 +13,14 @@ from reasoningrec.errors import InputError
 from reasoningrec.evaluation import decisions, uncertainty
 from reasoningrec.evaluation.compare import Comparison, Entrant, compare
 from reasoningrec.evaluation.evaluate import Evaluation
-from reasoningrec.pipeline import looks
+from reasoningrec.pipeline import looks, predictions
 from reasoningrec.pipeline.line import check_made_from
-from reasoningrec.pipeline.measure import answers, sequences
+from reasoningrec.pipeline.measure import sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.rows import from_row, read_json
 from reasoningrec.runs import Run, fingerprint
 
-READ = ("data", "split", "predict", "evaluate")
+READ = ("data", "split", *predictions.FILES, "evaluate")
 PARTS = ("seed", "threads", "cache", "budget", "prices", "evaluate", "report")
 APART: dict[str, Any] = {**dict.fromkeys(PARTS, True), "predict": {"explain"}}
 """Parts of a configuration that change no answer, and the seed."""
@@ -63,7 +63,7 @@ def _evaluated(folder: Path) -> Workspace:
 
 def entrant(space: Workspace, name: str) -> Entrant:
     """An evaluated run, under a name that tells it from the others."""
-    test = answers(space, "test")
+    test = predictions.answers(space, "test")
     ids, labels = decisions.by_query(test.labels)
     windows = space.windows.filter(space.windows["id"].is_in(ids)).sort("id")
     asked = tuple(windows.select("user", "item").iter_rows())

@@ -12,20 +12,13 @@ from reasoningrec.config import NANO, PredictConfig
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
-from reasoningrec.pipeline import served
-from reasoningrec.pipeline.baselines import (
-    answers_of_baselines,
-    ask_model,
-    baseline_fields,
-    check_said,
-    prompted_of,
-    trained_of,
-)
+from reasoningrec.pipeline import predictions, served
+from reasoningrec.pipeline.baselines import ask_model, check_said, prompted_fields, prompted_of
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of, without
 from reasoningrec.ranking import fuse, latent
-from reasoningrec.records import Case, Prediction, Verdict
+from reasoningrec.records import Case, Verdict
 from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
 from reasoningrec.runs import Journal
 from reasoningrec.student import bases, follow
@@ -93,7 +86,7 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
         del settings["mode"]  # so that runs from before there were others stay done
     gates: list[Json] = list(verify.GATES.values())
     more = {"seed": space.config.seed, "max_reasons": space.config.reason.max_reasons, "gates": gates}
-    more |= {**baseline_fields(space), **served.fields(space.config), **without(space.config)}
+    more |= {**prompted_fields(space.config), **served.fields(space.config), **without(space.config)}
     return {**settings, **more, "decision": fuse.settings()}
 
 
@@ -104,16 +97,16 @@ def predict(desk: Desk) -> Outcome:
     use_threads(config.threads)
     scored = space.ids("valid", "test")
     explained = space.ids("test")[: config.predict.explain or None]
+    windows = space.windows["id"].to_list()
     with Journal(desk.run.journal_path("predict")) as journal:
         asked = prompted_of(config)
-        whole = len(scored) * (1 + len(asked)) + len(explained) + len(trained_of(config.baselines))
+        whole = len(scored) * (1 + len(asked)) + len(explained)
         steps = _Steps(desk, journal, whole)
         answers = steps.do("score", scored, lambda cases: [one.row() for one in answer(student, cases, config)])
         served.check_answered(config, answers)
-        scores: dict[str, float | None] = {id: row["p"] for id, row in answers.items()}
-        fused, decisions = _fuse(desk, scores)
-        probability = decisions[FUSED]
-        decided = {id: probability[id] >= fused.threshold for id in explained}
+        student_said = probabilities(windows, answers)
+        fused, decisions = _fuse(desk, student_said)
+        decided = dict(zip(windows, (decisions[FUSED] >= fused.threshold).tolist(), strict=True))
 
         def write(cases: list[Case]) -> list[Row]:
             decisions = [decided[case.query.id] for case in cases]
@@ -121,28 +114,23 @@ def predict(desk: Desk) -> Outcome:
             return [to_row(text) for text in explain(student, cases, decisions, config, said)]
 
         texts = steps.do("write", explained, write)
-        others = answers_of_baselines(desk, journal, steps.told)
-        said = {method: steps.do(f"baseline/{method}", scored, partial(ask_model, desk, method)) for method in asked}
-    others |= {method: _zero_shot(space, method, rows) for method, rows in said.items()}
+        others = {method: steps.do(f"asked/{method}", scored, partial(ask_model, desk, method)) for method in asked}
+    for method, rows in others.items():
+        check_said(method, rows.values())
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
-    _write_predictions(desk, scores, decisions, others)
+    told = {method: probabilities(windows, rows) for method, rows in others.items()}
+    predictions.write(space, "predict", {FUSED: decisions[FUSED], STUDENT: student_said, **decisions, **told})
     served.note_spending(desk, student)
     return Outcome(
         {
             "scored": len(scored),
-            "invalid": sum(value is None for value in scores.values()),
+            "invalid": sum(row["p"] is None for row in answers.values()),
             **served.counts_of(answers.values()),
-            **_zero_shot_counts(said.values()),
+            **_zero_shot_counts(others.values()),
             "explained": len(explained),
             "explained_by_student": sum(texts[id]["origin"] == "student" for id in explained),
         }
     )
-
-
-def _zero_shot(space: Workspace, method: str, rows: Mapping[str, Row]) -> Floats:
-    """(N,) P(Yes) by a prompted method, rows as in the windows; nan where there is none. Raises as `check_said`."""
-    check_said(method, rows.values())
-    return student_answers(space.windows["id"].to_list(), {id: row["p"] for id, row in rows.items()})
 
 
 def _zero_shot_counts(said: Iterable[Mapping[str, Row]]) -> dict[str, int]:
@@ -172,52 +160,27 @@ class _Steps:
         self._desk.tell(len(self._journal.done), self._total)
 
 
-def _fuse(desk: Desk, scores: dict[str, float | None]) -> tuple[fuse.Fused, dict[str, dict[str, float]]]:
+def _fuse(desk: Desk, student: Floats) -> tuple[fuse.Fused, dict[str, Floats]]:
     """Fit on train and valid, choose the threshold on valid, and answer valid (held out) and test, by method.
 
-    `NO_STUDENT` is the same decision with the student left out.
+    `student` and answers are (N,), rows as in the windows. `NO_STUDENT` is the same decision with the student left out.
     """
     space = desk.space
-    ids = space.windows["id"].to_list()
-    student = student_answers(ids, scores)
     numbers, labels, role = space.deciding
-    unknown = np.full(len(numbers) - len(ids), np.nan)
+    unknown = np.full(len(numbers) - len(student), np.nan)
     learned = fuse.learn(numbers, labels, role, space.config.seed)
     valid = (space.windows["role"] == "valid").to_numpy()
     answers = {}
     for method, said in ((NO_STUDENT, np.full_like(student, np.nan)), (FUSED, student)):
         fused, on_valid = learned.with_student(np.concatenate([said, unknown]))
-        found = fused(numbers[: len(ids)], said)
-        found[valid] = on_valid
-        answers[method] = dict(zip(ids, found.tolist(), strict=True))
+        answers[method] = fused(numbers[: len(student)], said)
+        answers[method][valid] = on_valid
     fused = replace(fused, threshold=choose_threshold(space.labels[valid], on_valid))
     latent.save(latent.now(space.timeline, space.windows), desk.folder / latent.FILE)
     write_json(desk.folder / "predict" / "fuse.json", fused.to_json())
     return fused, answers
 
 
-def student_answers(ids: Sequence[str], scores: Mapping[str, float | None]) -> Floats:
+def probabilities(ids: Sequence[str], rows: Mapping[str, Row]) -> Floats:
     """(N,) P(Yes) in the order of `ids`; nan where there is none."""
-    found = (scores.get(id) for id in ids)
-    return np.array([np.nan if value is None else value for value in found])
-
-
-def _write_predictions(
-    desk: Desk,
-    scores: Mapping[str, float | None],
-    fused: Mapping[str, Mapping[str, float]],
-    others: Mapping[str, Floats],
-) -> None:
-    """Every method's answer to every valid and test query."""
-    space = desk.space
-    rows = []
-    for place, (id, user, item) in enumerate(space.windows.select("id", "user", "item").iter_rows()):
-        if id in scores:
-            answers = {FUSED: fused[FUSED][id], STUDENT: scores[id], NO_STUDENT: fused[NO_STUDENT][id]}
-            answers |= {method: _number(found[place]) for method, found in others.items()}
-            rows += [to_row(Prediction(id, user, item, method, p)) for method, p in answers.items()]
-    write_jsonl(desk.folder / "predict" / "predictions.jsonl", rows)
-
-
-def _number(p: float) -> float | None:
-    return None if np.isnan(p) else float(p)
+    return np.array([rows[id]["p"] if id in rows else None for id in ids], dtype=np.float64)  # None becomes nan

@@ -30,7 +30,8 @@ STAGES: Final = (
     Stage("verify", ("reason",), teach.verify_fields, teach.verify_rationales),
     Stage("train", ("verify",), learn.train_fields, learn.train_student),
     Stage("predict", ("train",), learn.predict_fields, learn.predict),
-    Stage("evaluate", ("predict",), measure.evaluate_fields, measure.measure),
+    Stage("baselines", ("evidence",), baselines.baseline_fields, baselines.answer_by_baselines),
+    Stage("evaluate", ("predict", "baselines"), measure.evaluate_fields, measure.measure),
     Stage("report", ("evaluate",), measure.report_fields, measure.write_reports),
 )
 NAMES: Final = tuple(stage.name for stage in STAGES)
@@ -75,7 +76,7 @@ def run_line(
     prepare.data_fields(space)  # missing files are told before anything is touched
     if NAMES.index(until) >= NAMES.index("train"):
         learn.check_base(space)  # and so is a base that cannot be learned from: texts are paid for
-    if NAMES.index(until) >= NAMES.index("predict"):
+    if NAMES.index(until) >= NAMES.index("baselines"):
         baselines.check_baselines(space)
     with Run.open(folder, create=True) as run:
         run.configure(config.model_dump(mode="json"), version=__version__)

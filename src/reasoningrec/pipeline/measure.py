@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import polars as pl
 
 from reasoningrec.config import NANO
 from reasoningrec.data.demo import accepted
-from reasoningrec.evaluation.evaluate import Answers, EvaluateInputs, Evaluation, evaluate
+from reasoningrec.evaluation.evaluate import EvaluateInputs, Evaluation, evaluate
 from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
 from reasoningrec.evaluation.teacher import TeacherAccount, account_of_gates, account_of_texts
 from reasoningrec.pipeline import looks
+from reasoningrec.pipeline.predictions import answers
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.studies import digests, studies
 from reasoningrec.pipeline.workspace import Workspace, rationales_of
-from reasoningrec.records import Case, Explanation, Prediction, Role, Verdict
+from reasoningrec.records import Case, Explanation, Verdict
 from reasoningrec.rows import Json, from_row, read_json, read_jsonl, read_records, to_row, write_json
 from reasoningrec.teacher import judge, verify
 
@@ -74,16 +73,6 @@ def like_rule(space: Workspace) -> str:
     if space.corpus.interactions["rating"].is_null().all():
         return "as given in the data (no ratings)"
     return f"rating > {space.config.data.like_above:g}"
-
-
-def answers(space: Workspace, role: Role) -> Answers:
-    """Labels of one role and every method's predictions on it."""
-    labels = {id: space.label_of[id] for id in space.ids(role)}
-    by_method: dict[str, list[Prediction]] = defaultdict(list)
-    for prediction in read_records(Prediction, space.folder / "predict" / "predictions.jsonl"):
-        if prediction.query_id in labels:
-            by_method[prediction.method].append(prediction)
-    return Answers(labels, by_method)
 
 
 def _names(case: Case) -> set[str]:
