@@ -35,6 +35,7 @@ from reasoningrec.data.split import past_rows
 from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
 from reasoningrec.evaluation.decisions import auc
 from reasoningrec.evaluation.uncertainty import clusters, distinct
+from reasoningrec.ranking.fuse import with_latent
 
 sys.path.insert(0, str(Path(__file__).parent))
 from keeping import keep
@@ -67,7 +68,8 @@ class Rows:
         line = Timeline.of(corpus)
         at = np.flatnonzero(line.position >= 1)
         asked = pl.DataFrame({"role": ["train"] * at.size, "at": at, "past": past_rows(line, at, config.protocol)})
-        numbers = evidence.numbers(line, Attributes.of(corpus.items), asked, config.evidence, config.split.history)
+        counted = evidence.numbers(line, Attributes.of(corpus.items), asked, config.evidence, config.split.history)
+        numbers = with_latent(counted, line, asked)
         items = {
             user: [line.items[i] for i in line.item[a:b]]
             for user, a, b in zip(line.users, line.start, line.start[1:], strict=False)

@@ -54,6 +54,23 @@ def test_linear_is_sklearns_on_standardised_inputs() -> None:
     assert Linear.fit(numbers, labels, NAMES)(numbers) == pytest.approx(known.decision_function(standard), abs=1e-6)
 
 
+def test_signs_that_are_free_change_nothing() -> None:
+    numbers, labels = made()
+    free = Linear.fit(numbers, labels, NAMES, dict.fromkeys(NAMES, 0))
+    assert free(numbers) == pytest.approx(Linear.fit(numbers, labels, NAMES)(numbers), abs=1e-4)
+
+
+def test_a_weight_on_the_wrong_side_is_none_and_the_others_are_fitted_without_it() -> None:
+    numbers, labels = made()  # `item` speaks against an item here
+    signs = {"user": 1, "item": 1, "last": 0, "gap": 0}
+    bound = Linear.fit(numbers, labels, NAMES, signs)
+    others = [name for name in NAMES if name != "item"]
+    assert bound.weights[NAMES.index("item")] == 0
+    assert bound(numbers) == pytest.approx(Linear.fit(numbers, labels, others)(numbers), abs=1e-4)
+    falling = Linear.fit(numbers, labels, NAMES, {**signs, "user": -1, "item": -1})
+    assert falling.weights[NAMES.index("user")] == 0 > falling.weights[NAMES.index("item")]
+
+
 def test_linear_does_not_care_for_units() -> None:
     numbers, labels = made()
     other = numbers.with_columns(pl.col("user") * 1000 - 7)

@@ -11,8 +11,9 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from making import demo_line
+from reasoningrec.baselines.regression import Linear
 from reasoningrec.data.timeline import Floats
-from reasoningrec.ranking.fuse import Fused, Stack, fit, learn, log_odds
+from reasoningrec.ranking.fuse import SIGNS, Fused, Stack, fit, learn, log_odds
 
 LINE = demo_line(100)
 NUMBERS, LABELS, ROLE = LINE.numbers, LINE.labels, LINE.windows["role"]
@@ -197,6 +198,16 @@ def test_a_weight_is_what_one_standard_deviation_moves() -> None:
     moved = NUMBERS.with_columns(pl.col(name) + scale)
     difference = model.linear(moved) - model.linear(NUMBERS)
     assert difference * model.stack.evidence / 2 == pytest.approx(np.full(LABELS.size, model.weights()[name]))
+
+
+def test_no_weight_of_the_linear_model_points_against_what_its_number_means() -> None:
+    """Plainly fitted, some do: the numbers of the evidence are much alike."""
+    model = fused(NOBODY).linear
+    plain = Linear.fit(NUMBERS.filter(pl.Series(TRAIN)), LABELS[TRAIN], model.names)
+    against = [[SIGNS[name] * weight < 0 for name, weight in zip(one.names, one.weights, strict=True)]
+               for one in (plain, model)]  # fmt: skip
+    assert sum(against[0]) > 0 == sum(against[1])
+    assert sum(weight != 0 for weight in model.weights) > len(model.weights) / 3
 
 
 @pytest.mark.parametrize("kept", ["train", "valid"])

@@ -5,12 +5,14 @@ scikit-learn fits them; what is stored and applied is our own few numbers, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -49,15 +51,26 @@ class Linear:
     intercept: float
 
     @classmethod
-    def fit(cls, numbers: pl.DataFrame, labels: Bools, names: Sequence[str]) -> Self:
-        """L2-penalised logistic regression on standardised inputs."""
+    def fit(
+        cls, numbers: pl.DataFrame, labels: Bools, names: Sequence[str], signs: Mapping[str, int] | None = None
+    ) -> Self:
+        """L2-penalised logistic regression on standardised inputs.
+
+        `signs`: by name, 1 for a weight that may not be below zero, -1 for one that may not be above it; 0, and no
+        `signs`, for any weight.
+        """
         if labels.all() or not labels.any():
             zeros, ones = (0.0,) * len(names), (1.0,) * len(names)
             return cls(tuple(names), zeros, ones, zeros, _prior(labels))
         values = matrix(numbers, names)
         mean, scale = values.mean(0), np.maximum(values.std(0), 1e-9)
-        model = LogisticRegression(C=PENALTY, max_iter=5000, tol=1e-8).fit((values - mean) / scale, labels)
-        return cls(tuple(names), tuple(mean), tuple(scale), tuple(model.coef_[0]), float(model.intercept_[0]))
+        values = (values - mean) / scale
+        if signs is None:
+            model = LogisticRegression(C=PENALTY, max_iter=5000, tol=1e-8).fit(values, labels)
+            weights, intercept = model.coef_[0], model.intercept_[0]
+        else:
+            intercept, *weights = _signed(values, labels, [signs[name] for name in names])
+        return cls(tuple(names), tuple(mean), tuple(scale), tuple(map(float, weights)), float(intercept))
 
     def __call__(self, numbers: pl.DataFrame) -> Floats:
         """(N,) log-odds."""
@@ -101,6 +114,22 @@ class Trees:
                 node = np.where(inner, np.where(goes_left, left[node], right[node]), node)
             total += self.rate * value[node]
         return total
+
+
+def _signed(values: Floats, labels: Bools, signs: Sequence[int]) -> Floats:
+    """(1 + D,) intercept and weights of the same regression, each weight on its side of zero."""
+    side = np.where(labels, 1.0, -1.0)
+
+    def loss(c: Floats) -> tuple[float, Floats]:
+        z = side * (c[0] + values @ c[1:])
+        slope = -side * expit(-z)
+        ridge = c[1:] / PENALTY
+        return float(np.logaddexp(0.0, -z).sum() + ridge @ c[1:] / 2), np.append(slope.sum(), values.T @ slope + ridge)
+
+    bounds = [(None, None), *((0 if sign > 0 else None, 0 if sign < 0 else None) for sign in signs)]
+    start = np.zeros(1 + len(signs))
+    close = {"maxiter": 5000, "ftol": 1e-14, "gtol": 1e-6}
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=close).x)
 
 
 def _nodes(tree: Any) -> tuple[list[Any], ...]:

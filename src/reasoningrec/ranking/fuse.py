@@ -2,9 +2,10 @@
 
     z = intercept + evidence x (linear + trees) / 2 + student x logit P(Yes)
 
-`linear` and `trees` (see `baselines.regression`) read the numbers of the evidence and `latent`. Both are fitted on
-train; the three coefficients then on valid, where student and evidence are equally new, by penalised maximum likelihood
-with neither coefficient below zero. For test, `linear` and `trees` are fitted once more on train and valid together.
+`linear` and `trees` (see `baselines.regression`) read the numbers of the evidence and `latent`; weights of `linear`
+point the way a number is meant. Both are fitted on train; the three coefficients then on valid, where student and
+evidence are equally new, by penalised maximum likelihood with neither coefficient below zero. For test, `linear` and
+`trees` are fitted once more on train and valid together.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from reasoningrec.rows import Json
 LATENT: Final = "latent"
 """What `ranking.latent` expects, in a column beside the numbers of the evidence."""
 NUMBERS: Final = (*INPUTS, LATENT)
+SIGNS: Final = {**dict.fromkeys(NUMBERS, 1), "alike_disliked": -1, "item_log_n": 0, "gap": 0}
+"""Which way a number may move the linear model: what was liked speaks for an item, what was disliked against it, and
+two say neither. Numbers that are much alike otherwise take weights of both signs, which few rows cannot tell from none
+(Slawski and Hein, Electronic Journal of Statistics 7, 2013; see docs/experiments.md)."""
 STACK_PENALTY: Final = 100.0
 """Ridge, in nats, that draws the coefficients towards (evidence 1, student 0). It is strong because valid has chosen
 the student's epoch already, and so flatters it: the student has to earn its weight on many rows (see
@@ -148,12 +153,12 @@ def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> L
     if not valid.any():
         valid = both
     seen = numbers.filter(pl.Series(train))
-    linear, trees = Linear.fit(seen, labels[train], names), Trees.fit(seen, labels[train], names, seed)
+    linear, trees = Linear.fit(seen, labels[train], names, SIGNS), Trees.fit(seen, labels[train], names, seed)
     held = numbers.filter(pl.Series(valid))
     by_trees = trees(held)
     evidence = (linear(held) + by_trees) / 2
     known = numbers.filter(pl.Series(both))
-    linear, trees = Linear.fit(known, labels[both], names), Trees.fit(known, labels[both], names, seed)
+    linear, trees = Linear.fit(known, labels[both], names, SIGNS), Trees.fit(known, labels[both], names, seed)
     return Learned(linear, trees, valid, labels[valid], evidence, float(by_trees.std()))
 
 
@@ -162,7 +167,8 @@ def settings() -> dict[str, Json]:
     trees: list[Json] = [TREES, DEPTH, RATE, ROWS, LEAF]
     stack: list[Json] = [STACK_PENALTY, INTERCEPT_PENALTY, LEAST_SCALE]
     return {
-        "inputs": list(NUMBERS), "penalty": PENALTY, "trees": trees, "stack": stack, "latent": latent.settings()
+        "inputs": list(NUMBERS), "signs": list(SIGNS.values()), "penalty": PENALTY, "trees": trees, "stack": stack,
+        "latent": latent.settings(),
     }  # fmt: skip
 
 
