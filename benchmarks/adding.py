@@ -2,12 +2,12 @@
 
     python benchmarks/adding.py [--noise] RUN [RUN ...]
 
-For runs whose stage predict is done. A logistic regression reads two log-odds, of the decision without the student and
-of one other method, cross-fitted over ten folds of clusters of twins, five times; its AUC minus that of a regression
-that reads the decision alone, cross-fitted alike, is what the method could add if its weight were well chosen. Noise,
-drawn twenty times in place of a method, shows what nothing adds: the mean of the draws, and the highest; --noise
-measures nothing else, so that a run without the methods will do. Only valid is read. Figures replace those of the same
-names in benchmarks/results/adding.jsonl.
+For runs whose stages predict and baselines are done. A logistic regression reads two log-odds, of the decision without
+the student and of one other method, cross-fitted over ten folds of clusters of twins, five times; its AUC minus that of
+a regression that reads the decision alone, cross-fitted alike, is what the method could add if its weight were well
+chosen. Noise, drawn twenty times in place of a method, shows what nothing adds: the mean of the draws, and the highest;
+--noise measures nothing else, so that a run without trained methods will do. Only valid is read. Figures replace those
+of the same names in benchmarks/results/adding.jsonl.
 """
 
 from __future__ import annotations

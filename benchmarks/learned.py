@@ -3,9 +3,9 @@
     python benchmarks/learned.py [--only NAME:PROTOCOL ...]
 
 Needs REASONINGREC_DATA. Each user's last three targets before test are asked about, each by models fitted on what lies
-before it in its user's order; no test target is looked at. Besides the two models of the decision, extremely randomised
-trees (Geurts, 2006) with leaves of five rows are fitted, which remember most of what they saw. Figures are means of AUC
-over the three targets, and replace those of the same names in benchmarks/results/learned.jsonl.
+before it in its user's order; no test target is looked at. Besides the baselines `logistic` and `boosting`, extremely
+randomised trees (Geurts, 2006) with leaves of five rows are fitted, which remember most of what they saw. Figures are
+means of AUC over the three targets, and replace those of the same names in benchmarks/results/learned.jsonl.
 
 all             rows of anybody
 other-times     without the user's own rows of the target's time, which `strict` does not show
@@ -68,8 +68,8 @@ class Rows:
         line = Timeline.of(corpus)
         at = np.flatnonzero(line.position >= 1)
         asked = pl.DataFrame({"role": ["train"] * at.size, "at": at, "past": past_rows(line, at, config.protocol)})
-        counted = evidence.numbers(line, Attributes.of(corpus.items), asked, config.evidence, config.split.history)
-        numbers = with_latent(counted, line, asked)
+        known = evidence.numbers(line, Attributes.of(corpus.items), asked, config.evidence, config.split.history)
+        numbers = with_latent(known, line, asked)
         items = {
             user: [line.items[i] for i in line.item[a:b]]
             for user, a, b in zip(line.users, line.start, line.start[1:], strict=False)

@@ -4,9 +4,9 @@
 
 Needs REASONINGREC_DATA for all but demo. As in `learned.py` each user's last three targets before test are asked about,
 each by models fitted on what lies before it, under `strict` without the user's own rows of the target's time; there is
-no student, and no test target is looked at. AUC of the linear model without signs and
-with them, and of either's mean with the trees, by target. Figures
-replace those of the same names in benchmarks/results/signs.jsonl.
+no student, and no test target is looked at. AUC of the linear model without signs and with them, and of either's mean
+with the trees, by target; `weights_against` is how many weights point the other way without, at most over the targets.
+Figures replace those of the same names in benchmarks/results/signs.jsonl.
 """
 
 from __future__ import annotations

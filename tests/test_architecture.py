@@ -28,7 +28,7 @@ WITH_TORCH = {
     *(f"{PACKAGE}.student.{name}" for name in ("bases", "nano", "head", "lora", "steps", "ranks", "train", "score")),
     *(f"{PACKAGE}.student.{name}" for name in ("agree", "packed", "attend", "follow")),
     *(f"{PACKAGE}.student.{name}" for name in ("speak", "write", "deliberate", "export", "weights")),
-    *(f"{PACKAGE}.baselines.{name}" for name in ("networks", "sequential")),  # stage predict alone asks for them
+    *(f"{PACKAGE}.baselines.{name}" for name in ("networks", "sequential")),  # stage baselines alone asks for them
     *(f"{PACKAGE}.llm.{name}" for name in ("local", "local_choosing", "checkpoint", "drawing")),
 }
 WITH_TOKENIZERS = {f"{PACKAGE}.student.encode", f"{PACKAGE}.llm.tokens"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from reasoningrec.config import read
 from reasoningrec.data.timeline import Floats
@@ -58,17 +59,11 @@ def test_settings_of_what_is_trained_change_nothing_where_nothing_is_trained(tmp
         found[name] = baseline_fields(Workspace(tmp_path, read(tmp_path / f"{name}.toml")))
     assert found["plain"] == found["hidden"]
     assert found["trained"]["methods"] == ["mf", "gru4rec"]
+    (tmp_path / "wider.toml").write_text(SMALL + MORE.replace("hidden = 8", "hidden = 16"), "utf-8")
+    assert baseline_fields(Workspace(tmp_path, read(tmp_path / "wider.toml"))) != found["trained"]
 
 
-def test_trained_ones_stay_when_the_decision_is_made_anew(small_run: Path, tmp_path: Path, cli: Cli) -> None:
-    folder = shutil.copytree(small_run, tmp_path / "run")
-    (tmp_path / "fewer.toml").write_text(SMALL.replace("explain = 24", "explain = 10"), "utf-8")
-    answer = cli("run", "--run", folder, tmp_path / "fewer.toml")
-    assert answer.code == 0, answer.err
-    assert done_before(answer.err) == set(NAMES) - {"predict", "evaluate", "report"}
-
-
-def test_a_method_that_was_fitted_is_not_fitted_again_after_an_interruption(
+def test_a_method_that_was_fitted_is_not_fitted_again(
     small_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(small_run, tmp_path / "run")
@@ -85,7 +80,17 @@ def test_a_method_that_was_fitted_is_not_fitted_again_after_an_interruption(
 
     monkeypatch.setattr(baselines, "trained", until_gru4rec)
     assert cli("baselines", "--run", folder, tmp_path / "more.toml").code == 130
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
     assert cli("baselines", "--run", folder, tmp_path / "more.toml").code == 0
+    assert fitted == ["mf", "gru4rec", "gru4rec"]
+    assert torch.get_num_threads() == 1  # as the configuration says, whatever was set before
+
+    fewer = (SMALL + MORE).replace("explain = 24", "explain = 10")
+    (tmp_path / "fewer.toml").write_text(fewer, "utf-8")
+    answer = cli("run", "--run", folder, tmp_path / "fewer.toml")  # predict is done again, no baseline with it
+    assert answer.code == 0, answer.err
+    assert done_before(answer.err) == set(NAMES) - {"predict", "evaluate", "report"}
     assert fitted == ["mf", "gru4rec", "gru4rec"]
 
 

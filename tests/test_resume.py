@@ -166,6 +166,7 @@ def reading(first: str) -> set[str]:
         ("resamples = 100", "resamples = 101", "resamples", "evaluate"),
         ("explain = 24", "explain = 10", "explain", "predict"),
         ("epochs = 2", "epochs = 1", "epochs", "train"),
+        ("[evaluate]", "[baselines]\nshots = 16\n[evaluate]", "shots", "baselines"),
     ],
 )
 def test_a_changed_setting_redoes_only_what_depends_on_it(

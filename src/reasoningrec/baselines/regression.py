@@ -1,6 +1,7 @@
 """Two plain models of the evidence's numbers, kept as readable JSON: a logistic regression and boosted trees.
 
-scikit-learn fits them; what is stored and applied is our own few numbers, so that no pickle is ever written.
+scikit-learn fits them, or scipy where weights are bound; what is stored and applied is our own few numbers, so that no
+pickle is ever written.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from reasoningrec.data.timeline import Bools, Floats
+from reasoningrec.rows import Json
 
 INPUTS: Final = (
     "user", "window", "recent", "last", "user_stars", "item", "item_surprise", "item_stars", "item_log_n", "same",
@@ -28,6 +30,11 @@ PENALTY: Final = 0.03
 """C of the logistic regression (inverse L2 strength) on standardised inputs."""
 TREES, DEPTH, RATE, ROWS, LEAF = 150, 2, 0.05, 0.7, 50
 """Boosting: trees, their depth, learning rate, share of rows for each, least rows in a leaf (Friedman, 2002)."""
+
+
+def settings() -> dict[str, Json]:
+    """All that the two models depend on beside the numbers."""
+    return {"inputs": list(INPUTS), "penalty": PENALTY, "trees": [TREES, DEPTH, RATE, ROWS, LEAF]}
 
 
 def inputs(numbers: pl.DataFrame, names: Sequence[str] = INPUTS) -> list[str]:

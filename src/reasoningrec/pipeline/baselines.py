@@ -1,83 +1,39 @@
-"""Stage baselines: what plain statistics and trained recommenders answer to the valid and test queries.
-
-The prompted ones ask a model, as the student's scoring does, and belong to stage predict; what they are asked is here.
-"""
+"""Stage baselines: what plain statistics and trained recommenders answer to the valid and test queries."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
 
-from reasoningrec.baselines import factors, prompted, sequential, statistics
+from reasoningrec.baselines import factors, prompted, regression, sequential, statistics
 from reasoningrec.baselines.allowed import Allowed
-from reasoningrec.config import BaselinesConfig, Config
+from reasoningrec.config import BaselinesConfig
 from reasoningrec.data.timeline import Floats
-from reasoningrec.errors import TeacherError
 from reasoningrec.pipeline import predictions
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.pipeline.writers import opened_chooser, settings_of, wording
-from reasoningrec.records import Case
-from reasoningrec.rows import Json, Row
+from reasoningrec.rows import Json
 from reasoningrec.runs import Journal
+from reasoningrec.student.score import use_threads
 
 FACTORS: Final = tuple(factors.METHODS)
+RULE: Final = 1
+"""Of how the trained ones learn: raised with every change of the code that moves their answers."""
 
 
 def baseline_fields(space: Workspace) -> dict[str, Json]:
-    """The settings of those that ask no model. Without trained ones, threads and networks' settings change nothing."""
+    """What answers depend on besides the evidence; of what is trained, nothing where nothing is."""
     config = space.config.baselines
-    seed: dict[str, Json] = {"seed": space.config.seed, "shots": config.shots}
-    if not (methods := trained_of(config)):
-        return seed
-    settings = {**config.model_dump(mode="json"), "methods": methods}
-    return {**seed, **settings, "threads": space.config.threads}
-
-
-def prompted_fields(config: Config) -> dict[str, Json]:
-    """What the answers of the prompted ones depend on; nothing where there are none."""
-    if not (methods := prompted_of(config)):
-        return {}
-    return {"prompted": {**settings_of(config.teacher), "methods": methods, "prompt": prompted.digest()}}
+    fields: dict[str, Json] = {"seed": space.config.seed, "shots": config.shots, "regression": regression.settings()}
+    if methods := trained_of(config):
+        fields |= {**config.model_dump(mode="json"), "methods": methods, "threads": space.config.threads, "rule": RULE}
+    return fields
 
 
 def trained_of(config: BaselinesConfig) -> list[str]:
-    """The methods that are trained."""
+    """The methods that are trained; the others ask a model (see `zero_shot`)."""
     return [method for method in dict.fromkeys(config.methods) if method not in prompted.METHODS]
-
-
-def prompted_of(config: Config) -> list[str]:
-    """The methods that ask the teacher."""
-    return [method for method in dict.fromkeys(config.baselines.methods) if method in prompted.METHODS]
-
-
-def ask_model(desk: Desk, method: str, cases: Sequence[Case]) -> list[Row]:
-    """What one of the prompted methods says to each case. Raises TeacherError where the model cannot go on."""
-    config = desk.space.config
-    with opened_chooser(config, desk.folder) as client:
-        said = prompted.ask(client, cases, method, words_of(config))
-    return [{"p": one.p, **({"note": one.note} if one.note else {})} for one in said]
-
-
-def words_of(config: Config) -> prompted.Words:
-    """What a prompted method calls things."""
-    words = wording(config)
-    return prompted.Words(words.item_word, words.items_word, words.user_word)
-
-
-def check_said(method: str, rows: Collection[Row]) -> None:
-    """Raises TeacherError where a model said Yes or No to nothing it was asked."""
-    if rows and all(row["p"] is None for row in rows):
-        notes = Counter(str(row["note"]) for row in rows)
-        told = ", ".join(f"{note} {count:,}" for note, count in sorted(notes.items()))
-        raise TeacherError(
-            f"baselines.methods: {method}: not one of {len(rows):,} answers is Yes or No ({told})",
-            hint="A model that thinks before it answers cannot be asked so; some servers have it switched off in "
-            "[teacher] extra.",
-        )
 
 
 def check_baselines(space: Workspace) -> None:
@@ -92,6 +48,7 @@ def answer_by_baselines(desk: Desk) -> Outcome:
     A trained method's answers are kept in the journal as soon as they are there.
     """
     space = desk.space
+    use_threads(space.config.threads)
     n = space.windows.height
     answers = {method: found[:n] for method, found in counted(space).items()}
     methods = trained_of(space.config.baselines)

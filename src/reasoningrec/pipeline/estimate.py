@@ -23,10 +23,10 @@ from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.llm.tokens import of_words
 from reasoningrec.pipeline import teach
 from reasoningrec.pipeline.ask import Begun
-from reasoningrec.pipeline.baselines import prompted_of, words_of
 from reasoningrec.pipeline.pending import follow, recalling, unwritten, work_of
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import buyer_of, chooser_of, judge_of, model_of, name_of
+from reasoningrec.pipeline.zero_shot import prompted_of, step_of, words_of
 from reasoningrec.records import Rationale
 from reasoningrec.runs import Run, State
 from reasoningrec.teacher.conversation import Conversation, Result
@@ -116,7 +116,7 @@ def _of_prompted(space: Workspace, run: Run, states: Mapping[str, State], stage:
     cases = (space.supposing() if supposed else space).cases(space.ids("valid", "test"))
     words = words_of(config)
     work = [
-        (f"baseline/{method}/{case.query.id}", partial(_once, prompted.question(case, prompted.METHODS[method], words)))
+        (f"{step_of(method)}/{case.query.id}", partial(_once, prompted.question(case, prompted.METHODS[method], words)))
         for method in asked
         for case in cases
     ]

@@ -13,10 +13,10 @@ from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
 from reasoningrec.pipeline import predictions, served
-from reasoningrec.pipeline.baselines import ask_model, check_said, prompted_fields, prompted_of
 from reasoningrec.pipeline.explain import Answer, answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of, without
+from reasoningrec.pipeline.zero_shot import ask_model, check_said, prompted_fields, prompted_of, step_of
 from reasoningrec.ranking import fuse, latent
 from reasoningrec.records import Case, Verdict
 from reasoningrec.rows import Json, Row, from_row, read_jsonl, to_row, write_json, write_jsonl
@@ -109,12 +109,12 @@ def predict(desk: Desk) -> Outcome:
         decided = dict(zip(windows, (decisions[FUSED] >= fused.threshold).tolist(), strict=True))
 
         def write(cases: list[Case]) -> list[Row]:
-            decisions = [decided[case.query.id] for case in cases]
+            liked = [decided[case.query.id] for case in cases]
             said = [Answer.of(answers[case.query.id]) for case in cases]
-            return [to_row(text) for text in explain(student, cases, decisions, config, said)]
+            return [to_row(text) for text in explain(student, cases, liked, config, said)]
 
         texts = steps.do("write", explained, write)
-        others = {method: steps.do(f"asked/{method}", scored, partial(ask_model, desk, method)) for method in asked}
+        others = {method: steps.do(step_of(method), scored, partial(ask_model, desk, method)) for method in asked}
     for method, rows in others.items():
         check_said(method, rows.values())
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
@@ -152,12 +152,8 @@ class _Steps:
             if any(f"{step}/{id}" not in self._journal.done for id in chunk):
                 found = work(self._desk.space.cases(chunk))
                 self._journal.extend((f"{step}/{id}", row) for id, row in zip(chunk, found, strict=True))
-            self.told()
+            self._desk.tell(len(self._journal.done), self._total)
         return {id: self._journal.done[f"{step}/{id}"] for id in ids}
-
-    def told(self) -> None:
-        """Tell how far it is."""
-        self._desk.tell(len(self._journal.done), self._total)
 
 
 def _fuse(desk: Desk, student: Floats) -> tuple[fuse.Fused, dict[str, Floats]]:

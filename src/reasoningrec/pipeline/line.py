@@ -12,7 +12,7 @@ from reasoningrec import __version__
 from reasoningrec.config import Config
 from reasoningrec.errors import NotInRunError, ReasoningRecError
 from reasoningrec.llm.keys import Key
-from reasoningrec.pipeline import baselines, learn, measure, prepare, teach
+from reasoningrec.pipeline import baselines, learn, measure, prepare, teach, zero_shot
 from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
@@ -123,7 +123,7 @@ def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
     """
     if "predict" in names and run.stages.get("predict", StageRecord()).status != "done":
         Key.of(config.student.key_env, "student.key_env")
-        if baselines.prompted_of(config):
+        if zero_shot.prompted_of(config):
             Key.of(config.teacher.key_env, "teacher.key_env")
     left = [name for name in names if name in teach.PROMPTS and run.stages.get(name, StageRecord()).status != "done"]
     if left:
@@ -175,7 +175,7 @@ def check_made_from(run: Run, last: str) -> None:
     """See that `last` and all that it reads are done, and that each was made from the others as they stand now.
 
     Unlike `check_finished` it does not ask whether this version of the package would make them alike, so that runs of
-    older ones can be read, and looks at no file.
+    older ones with the same stages can be read, and looks at no file.
 
     Raises:
         NotInRunError: one is not done, or was made from something older.

@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 from scipy.optimize import minimize
 
-from reasoningrec.baselines.regression import DEPTH, INPUTS, LEAF, PENALTY, RATE, ROWS, TREES, Linear, Trees, inputs
+from reasoningrec.baselines import regression
+from reasoningrec.baselines.regression import INPUTS, Linear, Trees, inputs
 from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.data.timeline import Bools, Floats, Timeline
 from reasoningrec.ranking import latent
@@ -164,12 +165,9 @@ def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> L
 
 def settings() -> dict[str, Json]:
     """All that a fitted decision depends on beside the data, so that a run knows when it is out of date."""
-    trees: list[Json] = [TREES, DEPTH, RATE, ROWS, LEAF]
     stack: list[Json] = [STACK_PENALTY, INTERCEPT_PENALTY, LEAST_SCALE]
-    return {
-        "inputs": list(NUMBERS), "signs": list(SIGNS.values()), "penalty": PENALTY, "trees": trees, "stack": stack,
-        "latent": latent.settings(),
-    }  # fmt: skip
+    own: dict[str, Json] = {"inputs": list(NUMBERS), "signs": list(SIGNS.values()), "stack": stack}
+    return {**regression.settings(), **own, "latent": latent.settings()}
 
 
 def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
