@@ -102,10 +102,12 @@ def test_links_lead_to_files() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_links_of_the_documentation_lead_to_files() -> None:
-    for page in (ROOT / "docs").rglob("*.md"):
+def test_links_of_the_documentation_lead_to_files_of_it() -> None:
+    docs = ROOT / "docs"
+    for page in docs.rglob("*.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+            assert (page.parent / target).resolve().is_relative_to(docs), f"{page.name}: {target} is not on the site"
 
 
 def test_every_page_of_the_documentation_is_in_its_index() -> None:
