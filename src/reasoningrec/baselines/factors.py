@@ -83,7 +83,7 @@ def biased(allowed: Allowed, block: Block, factors: int, ridge: float, seed: int
         return allowed.own_mean(asked, np.where(np.isnan(values), middle, values), middle)
     model = Biased.fit(line, rows, values, factors, ridge, seed)
     query, past = allowed.pasts(asked)
-    own = model.users(query, line.item[past], values[past], asked.size)
+    own = model.user_factors(query, line.item[past], values[past], asked.size)
     return model.mean + model.above_mean(own, line.item[allowed.at[asked]])
 
 
@@ -128,7 +128,7 @@ class Biased:
         items[seen] = of_items
         return cls(mean, items, ridge)
 
-    def users(self, user: Ints, read: Ints, values: Floats, users: int) -> Floats:
+    def user_factors(self, user: Ints, read: Ints, values: Floats, users: int) -> Floats:
         """(users, 1 + F) bias and factors of users who gave `values` to the items `read`.
 
         `user`, `read` and `values` are (P,): whose row it is, 0 to users - 1, its item, its value; nan is not read.

@@ -74,7 +74,7 @@ def answer(timeline: Timeline, model: Biased, asked: Questions, places: Ints) ->
     for part in np.unique(read):
         some = np.flatnonzero(read == part)
         user, rows = timeline.pasts(pairs[some, 0], pairs[some, 1])
-        users = model.users(user, timeline.item[rows], values[rows], some.size)
+        users = model.user_factors(user, timeline.item[rows], values[rows], some.size)
         there = np.flatnonzero(read[of] == part)
         found[there] = model.above_mean(users[of[there] - some[0]], asked.item[places[there]])
     return found
