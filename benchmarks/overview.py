@@ -97,7 +97,7 @@ def overview() -> str:
         "# Every system, every dataset",
         "Made by `make bench` from `decisions.jsonl`. AUC with 95 % intervals over clusters of twins; where training "
         "was repeated with other seeds, the mean of AUCs and of the intervals' ends, ± the standard deviation over "
-        "seeds. Bold: the highest of its column. †: a fused decision as it was before its last change, not measured "
+        "seeds. Bold: the highest of its column. †: a fused decision of an earlier form, not measured "
         "again so far.",
         f"![{ALT}](bench.svg)",
         "`paper` of the MovieLens sets is `honest`: they have no reviews that could leak.",

@@ -221,7 +221,7 @@ def _speed(rows: list[dict[str, Any]]) -> str:
 def _provenance(rows: list[dict[str, Any]]) -> str:
     said = _measured_by("decisions.py", rows)
     if any(map(is_outdated, rows)):
-        said = f"† By the decision as it was before its last change, not measured again so far.\n\n{said}"
+        said = f"† By an earlier form of the decision, not measured again so far.\n\n{said}"
     return said
 
 
