@@ -163,6 +163,26 @@ def test_a_dry_run_counts_what_it_would_ask_and_what_is_known(small_run: Path, t
         assert sum("wet" not in body for body in server.asked) == 120
 
 
+def test_a_dry_run_finds_what_an_interrupted_run_was_told(
+    small_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with completing(Chatting()) as server:
+        server.well = True
+        teacher = f'[teacher]\nendpoint = "{server.url}"\nmodel = "tiny"\n'
+        (tmp_path / "a.toml").write_text(f'{NONE}{SMALL}{teacher}[baselines]\nmethods = ["zero-shot"]\n', "utf-8")
+        with monkeypatch.context() as patched:
+            patched.setattr("reasoningrec.pipeline.learn.check_said", stop)  # after the answers, before the end
+            assert cli("predict", "--run", folder, tmp_path / "a.toml").code == 130
+        told = cli("run", "--run", folder, tmp_path / "a.toml", "--dry-run")
+    row = next(line for line in told.out.splitlines() if line.startswith("predict"))
+    assert row.split()[1:6] == ["tiny", "120", "120", "0", "0"]
+
+
 def test_what_got_no_answer_is_asked_again_on_demand(small_run: Path, tmp_path: Path, cli: Cli) -> None:
     folder = shutil.copytree(small_run, tmp_path / "run")
     with completing(Chatting()) as server:
