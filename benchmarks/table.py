@@ -226,8 +226,14 @@ def _provenance(rows: list[dict[str, Any]]) -> str:
 
 
 def _measured_by(script: str, rows: list[dict[str, Any]]) -> str:
-    where = sorted({f"{row['machine']}, {row['date']}, commit {row['commit']}" for row in rows})
-    return f"Measured by `benchmarks/{script}` on: " + "; ".join(where) + "."
+    """Machine by machine: the days, and the commits in the order of them."""
+    told = []
+    for machine in sorted({str(row["machine"]) for row in rows}):
+        found = sorted({(str(row["date"]), str(row["commit"])) for row in rows if row["machine"] == machine})
+        days = " to ".join(dict.fromkeys((found[0][0], found[-1][0])))
+        commits = list(dict.fromkeys(commit for _, commit in found))
+        told.append(f"{machine}, {days}, {'commits' if commits[1:] else 'commit'} {', '.join(commits)}")
+    return f"Measured by `benchmarks/{script}` on: " + "; ".join(told) + "."
 
 
 def _figure(value: float | None) -> str:

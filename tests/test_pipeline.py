@@ -35,6 +35,7 @@ ARTIFACTS = {
     "reason": {"reason.jsonl"},
     "verify": {"verify.jsonl"},
     "train": {"train/model.safetensors", "train/card.json", "train/tokenizer.json", "train/train_log.jsonl"},
+    "score": {"score.jsonl"},
     "predict": {"predict/predictions.jsonl", "predict/explanations.jsonl", "predict/fuse.json", "predict/latent.npz"},
     "baselines": {"baselines.jsonl"},
     "evaluate": {"evaluate.json"},
@@ -95,7 +96,7 @@ def test_counts_are_those_of_the_rows(run: Run, space: Workspace) -> None:
     verdicts = read_jsonl(run.folder / "verify.jsonl")
     assert counts["verify"]["kept"] == sum(not row["failures"] for row in verdicts)
     assert counts["train"]["rows"] == roles["train"]
-    assert counts["predict"]["scored"] == roles["valid"] + roles["test"]
+    assert counts["score"]["scored"] == roles["valid"] + roles["test"]
     assert counts["evaluate"]["queries"] == roles["test"]
 
 

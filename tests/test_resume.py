@@ -165,6 +165,7 @@ def reading(first: str) -> set[str]:
         ("samples = 6", "samples = 5", "samples", "report"),
         ("resamples = 100", "resamples = 101", "resamples", "evaluate"),
         ("explain = 24", "explain = 10", "explain", "predict"),
+        ("explain = 24", "explain = 24\nbatch_tokens = 512", "batch_tokens", "score"),
         ("epochs = 2", "epochs = 1", "epochs", "train"),
         ("[evaluate]", "[baselines]\nshots = 16\n[evaluate]", "shots", "baselines"),
     ],

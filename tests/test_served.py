@@ -116,7 +116,7 @@ def test_it_answers_as_on_this_machine(
         assert answer.code == 0, answer.err
         asked = len(server.asked)
         assert asked > 120
-        counts = Run.read(run).stages["predict"].counts
+        counts = Run.read(run).stages["score"].counts
         assert counts["invalid"] == 0
         assert not {"bounded", "unanswered"} & counts.keys()
         assert apart(chances(run), chances(here)) < 1e-4
@@ -197,7 +197,7 @@ def test_a_server_that_cannot_is_told_and_nothing_is_made_up(
     assert answer.code == 3
     assert says in answer.err
     assert "Traceback" not in answer.err
-    assert not (run / "predict" / "predictions.jsonl").exists()
+    assert not (run / "score.jsonl").exists()
     if "500" in says:
         server.hurt = unhurt
         assert cli("run", "--run", run, config).code == 0, "the same command goes on"
@@ -218,7 +218,7 @@ def test_numbers_that_are_none_are_missing_answers_and_never_no(
     found = list(chances(run).values())
     assert None in found
     assert set(found) != {None}
-    assert Run.read(run).stages["predict"].counts["invalid"] == found.count(None)
+    assert Run.read(run).stages["score"].counts["invalid"] == found.count(None)
 
 
 def test_a_server_that_says_neither_word_to_anything_is_told(
@@ -230,7 +230,7 @@ def test_a_server_that_says_neither_word_to_anything_is_told(
     assert answer.code == 3
     assert "not one of 120 answers is Yes or No" in answer.err
     assert "student check" in answer.err
-    assert not (run / "predict" / "predictions.jsonl").exists()
+    assert not (run / "score.jsonl").exists()
 
 
 def test_one_decision_alone_is_a_bound_and_is_counted(
@@ -245,7 +245,7 @@ def test_one_decision_alone_is_a_bound_and_is_counted(
     run, config = moved(one, tmp_path, section(server))
     assert cli("run", "--run", run, config).code == 0
     assert {round(p or 0, 6) for p in chances(run).values()} == {0.880797}  # 1 / (1 + exp(-2))
-    assert Run.read(run).stages["predict"].counts["bounded"] == 120
+    assert Run.read(run).stages["score"].counts["bounded"] == 120
 
 
 def test_what_was_not_answered_is_missing_counted_and_asked_again(
@@ -265,7 +265,7 @@ def test_what_was_not_answered_is_missing_counted_and_asked_again(
     server.hurt = hurt
     answer = cli("run", "--run", run, config)
     assert answer.code == 0, answer.err
-    counts = Run.read(run).stages["predict"].counts
+    counts = Run.read(run).stages["score"].counts
     assert counts["unanswered"] == counts["invalid"] == 3
     assert "3 of 120 queries got no answer; --retry-failed asks again" in answer.err
     server.hurt, before = unhurt, len(server.asked)
@@ -385,7 +385,7 @@ def test_reasons_first_on_a_server(tmp_path: Path, cli: Cli) -> None:
         run, config = moved(here, tmp_path, section(server))
         answer = cli("run", "--run", run, config)
         assert answer.code == 0, answer.err
-        assert Run.read(run).stages["predict"].counts["invalid"] == 0
+        assert Run.read(run).stages["score"].counts["invalid"] == 0
         drafts = [body for body in server.asked if body.get("logprobs")]
         assert local.tokenizer.tokenizer.decode(drafts[-1]["prompt"]).endswith("Taste: Mugs.\nPrediction:")
         check_finished(Run.read(run), Workspace(run, read_config(config)), "predict")

@@ -208,9 +208,9 @@ def test_reasons_first_through_the_line(base: Path, tmp_path: Path, cli: Cli) ->
     student = [row for row in rows if row["method"] == "student"]
     assert len(student) == 120
     # Two epochs teach no form: what is not of it is a missing answer, counted and shown.
-    counts = Run.read(tmp_path / "run").stages["predict"].counts
-    assert counts["invalid"] == sum(row["probability"] is None for row in student)
-    assert counts["explained"] == 6
+    stages = Run.read(tmp_path / "run").stages
+    assert stages["score"].counts["invalid"] == sum(row["probability"] is None for row in student)
+    assert stages["predict"].counts["explained"] == 6
     Recommender.open(tmp_path / "run")
 
 
@@ -221,8 +221,10 @@ def test_a_student_that_only_decides_leaves_writing_to_the_rules(base: Path, tmp
         (tmp_path / "small.toml").write_text(text.replace(f'base = "{base}"', base_line), "utf-8")
         answer = cli("run", "--run", folder, tmp_path / "small.toml")
         assert answer.code == 0, answer.err
-        counts = Run.read(folder).stages["predict"].counts
-        assert (counts["explained"], counts["explained_by_student"], counts["invalid"]) == (6, 0, 0)
+        stages = Run.read(folder).stages
+        counts = stages["predict"].counts
+        assert (counts["explained"], counts["explained_by_student"]) == (6, 0)
+        assert stages["score"].counts["invalid"] == 0
         texts = list(read_jsonl(folder / "predict" / "explanations.jsonl"))
         assert {text["origin"] for text in texts} == {"offline"}
 

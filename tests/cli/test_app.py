@@ -20,7 +20,7 @@ from running import Cli
 
 COMMANDS = (
     *("demo", "init", "data", "data check", "run", "describe", "profile", "reason", "verify"),
-    *("train", "predict", "baselines", "evaluate", "report", "recommend", "explain", "status"),
+    *("train", "score", "predict", "baselines", "evaluate", "report", "recommend", "explain", "status"),
     *("student", "student export", "student curve", "student latency", "student check"),
     *("cache", "cache show", "cache verify", "cache export", "cache prune"),
     *("batch", "batch export", "batch import", "batch drop", "texts", "texts export"),

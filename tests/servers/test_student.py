@@ -142,10 +142,10 @@ def test_p_yes_is_that_of_the_weights_on_this_machine(finished: Finished, traine
 
 def test_the_line_ends_in_a_report_with_the_student_s_texts(finished: Finished) -> None:
     assert (finished.folder / "report.html").is_file()
-    counts = json.loads((finished.folder / "manifest.json").read_text("utf-8"))["stages"]["predict"]["counts"]
-    say("\n", counts)
-    assert counts["invalid"] == 0
-    assert counts["explained"] == 8
+    stages = json.loads((finished.folder / "manifest.json").read_text("utf-8"))["stages"]
+    say("\n", stages["score"]["counts"], stages["predict"]["counts"])
+    assert stages["score"]["counts"]["invalid"] == 0
+    assert stages["predict"]["counts"]["explained"] == 8
 
 
 def test_a_second_run_asks_nothing(finished: Finished) -> None:
@@ -178,7 +178,7 @@ def test_the_check_tells_the_student_from_its_base(finished: Finished, trained: 
         other = finished.folder.with_name("base")
         shutil.copytree(finished.folder, other)
         config = trained.config("base", SECTION.format(url=finished.server.url, model=launch.NAME))
-        told = command("predict", "--run", str(other), str(config), cache=finished.cache)
+        told = command("score", "--run", str(other), str(config), cache=finished.cache)
         assert told.returncode == 3, "a base at random names neither word"
         assert "not one of 120 answers is Yes or No" in told.stderr
         wrong = command("student", "check", "--run", str(other), cache=finished.cache)

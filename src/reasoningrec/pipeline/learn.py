@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,8 +12,9 @@ from reasoningrec.config import NANO, PredictConfig
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
-from reasoningrec.pipeline import predictions, served
-from reasoningrec.pipeline.explain import Answer, answer, explain
+from reasoningrec.pipeline import predictions, score, served
+from reasoningrec.pipeline.chunks import Chunks
+from reasoningrec.pipeline.explain import Answer, explain
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace, rationales_of, without
 from reasoningrec.pipeline.zero_shot import ask_model, check_said, prompted_fields, prompted_of, step_of
@@ -27,9 +28,6 @@ from reasoningrec.student.ranks import Ranks
 from reasoningrec.student.score import use_threads
 from reasoningrec.student.train import Report, TrainingRun, train
 from reasoningrec.teacher import verify
-
-CHUNK = 256
-"""Queries scored or explained as one unit: the same batches, so the same figures, after a resume as without one."""
 
 
 def train_fields(space: Workspace) -> dict[str, Json]:
@@ -80,7 +78,7 @@ def training_rows(space: Workspace) -> list[TrainingRow]:
 
 
 def predict_fields(space: Workspace) -> dict[str, Json]:
-    """How answers are given."""
+    """How decisions are made and explained, and what a model is asked beside them."""
     settings = space.config.predict.model_dump(mode="json")
     if space.config.predict.mode == PredictConfig.model_fields["mode"].default:
         del settings["mode"]  # so that runs from before there were others stay done
@@ -91,30 +89,27 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
 
 
 def predict(desk: Desk) -> Outcome:
-    """Score valid and test, fuse, decide, and explain the decisions on test."""
+    """Fuse what the student said with the evidence, decide, and explain the decisions on test."""
     space, config = desk.space, desk.space.config
     student = served.student_of(desk.folder, config)
     use_threads(config.threads)
-    scored = space.ids("valid", "test")
+    answers = score.said(desk.folder)
+    scored, asked = space.ids("valid", "test"), prompted_of(config)
     explained = space.ids("test")[: config.predict.explain or None]
     windows = space.windows["id"].to_list()
+    student_said = probabilities(windows, answers)
+    fused, decisions = _fuse(desk, student_said)
+    decided = dict(zip(windows, (decisions[FUSED] >= fused.threshold).tolist(), strict=True))
+
+    def write(cases: list[Case]) -> list[Row]:
+        liked = [decided[case.query.id] for case in cases]
+        said = [Answer.of(answers[case.query.id]) for case in cases]
+        return [to_row(text) for text in explain(student, cases, liked, config, said)]
+
     with Journal(desk.run.journal_path("predict")) as journal:
-        asked = prompted_of(config)
-        whole = len(scored) * (1 + len(asked)) + len(explained)
-        steps = _Steps(desk, journal, whole)
-        answers = steps.do("score", scored, lambda cases: [one.row() for one in answer(student, cases, config)])
-        served.check_answered(config, answers)
-        student_said = probabilities(windows, answers)
-        fused, decisions = _fuse(desk, student_said)
-        decided = dict(zip(windows, (decisions[FUSED] >= fused.threshold).tolist(), strict=True))
-
-        def write(cases: list[Case]) -> list[Row]:
-            liked = [decided[case.query.id] for case in cases]
-            said = [Answer.of(answers[case.query.id]) for case in cases]
-            return [to_row(text) for text in explain(student, cases, liked, config, said)]
-
-        texts = steps.do("write", explained, write)
-        others = {method: steps.do(step_of(method), scored, partial(ask_model, desk, method)) for method in asked}
+        chunks = Chunks(desk, journal, len(explained) + len(scored) * len(asked))
+        texts = chunks.do("write", explained, write)
+        others = {method: chunks.do(step_of(method), scored, partial(ask_model, desk, method)) for method in asked}
     for method, rows in others.items():
         check_said(method, rows.values())
     write_jsonl(desk.folder / "predict" / "explanations.jsonl", (texts[id] for id in explained))
@@ -123,12 +118,9 @@ def predict(desk: Desk) -> Outcome:
     served.note_spending(desk, student)
     return Outcome(
         {
-            "scored": len(scored),
-            "invalid": sum(row["p"] is None for row in answers.values()),
-            **served.counts_of(answers.values()),
-            **_zero_shot_counts(others.values()),
             "explained": len(explained),
             "explained_by_student": sum(texts[id]["origin"] == "student" for id in explained),
+            **_zero_shot_counts(others.values()),
         }
     )
 
@@ -137,23 +129,6 @@ def _zero_shot_counts(said: Iterable[Mapping[str, Row]]) -> dict[str, int]:
     """How many answers of the prompted methods have a note, by the note."""
     noted = served.counts_of(row for rows in said for row in rows.values())
     return {f"zero_shot_{note}": count for note, count in noted.items()}
-
-
-class _Steps:
-    """Work on queries in chunks of fixed members, each chunk kept in the journal whole."""
-
-    def __init__(self, desk: Desk, journal: Journal, total: int) -> None:
-        self._desk, self._journal, self._total = desk, journal, total
-
-    def do(self, step: str, ids: Sequence[str], work: Callable[[list[Case]], list[Row]]) -> dict[str, Row]:
-        """Query id -> what `work` found, from the journal where it stands there."""
-        for start in range(0, len(ids), CHUNK):
-            chunk = ids[start : start + CHUNK]
-            if any(f"{step}/{id}" not in self._journal.done for id in chunk):
-                found = work(self._desk.space.cases(chunk))
-                self._journal.extend((f"{step}/{id}", row) for id, row in zip(chunk, found, strict=True))
-            self._desk.tell(len(self._journal.done), self._total)
-        return {id: self._journal.done[f"{step}/{id}"] for id in ids}
 
 
 def _fuse(desk: Desk, student: Floats) -> tuple[fuse.Fused, dict[str, Floats]]:

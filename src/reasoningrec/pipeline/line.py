@@ -12,7 +12,7 @@ from reasoningrec import __version__
 from reasoningrec.config import Config
 from reasoningrec.errors import NotInRunError, ReasoningRecError
 from reasoningrec.llm.keys import Key
-from reasoningrec.pipeline import baselines, learn, measure, prepare, teach, zero_shot
+from reasoningrec.pipeline import baselines, learn, measure, prepare, score, teach, zero_shot
 from reasoningrec.pipeline.estimate import Estimate, estimates
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
@@ -29,7 +29,8 @@ STAGES: Final = (
     Stage("reason", ("evidence", "describe", "profile"), teach.fields("reason"), teach.write_texts),
     Stage("verify", ("reason",), teach.verify_fields, teach.verify_rationales),
     Stage("train", ("verify",), learn.train_fields, learn.train_student),
-    Stage("predict", ("train",), learn.predict_fields, learn.predict),
+    Stage("score", ("train",), score.score_fields, score.score_queries),
+    Stage("predict", ("score",), learn.predict_fields, learn.predict),
     Stage("baselines", ("evidence",), baselines.baseline_fields, baselines.answer_by_baselines),
     Stage("evaluate", ("predict", "baselines"), measure.evaluate_fields, measure.measure),
     Stage("report", ("evaluate",), measure.report_fields, measure.write_reports),
@@ -121,15 +122,15 @@ def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
 
     Raises ConfigError. A run whose texts are all written needs neither, nor one whose predictions are made.
     """
-    if "predict" in names and run.stages.get("predict", StageRecord()).status != "done":
+    left = {name for name in names if run.stages.get(name, StageRecord()).status != "done"}
+    if left & {"score", "predict"}:
         Key.of(config.student.key_env, "student.key_env")
-        if zero_shot.prompted_of(config):
-            Key.of(config.teacher.key_env, "teacher.key_env")
-    left = [name for name in names if name in teach.PROMPTS and run.stages.get(name, StageRecord()).status != "done"]
-    if left:
+    if "predict" in left and zero_shot.prompted_of(config):
+        Key.of(config.teacher.key_env, "teacher.key_env")
+    if texts := left.intersection(teach.PROMPTS):
         wording(config).prompts.check()
-        judge = judge_of(config) if "verify" in left else None
-        for model in (config.teacher if set(left) - {"verify"} else None, judge):
+        judge = judge_of(config) if "verify" in texts else None
+        for model in (config.teacher if texts - {"verify"} else None, judge):
             if model is not None and model.endpoint:
                 Key.of(model.key_env, f"{'teacher' if model is config.teacher else 'judge'}.key_env")
 
