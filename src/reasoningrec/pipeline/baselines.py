@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -43,26 +44,29 @@ def check_baselines(space: Workspace) -> None:
 
 
 def answer_by_baselines(desk: Desk) -> Outcome:
-    """Answer by every statistic and every trained method that is named.
-
-    A trained method's answers are kept in the journal as soon as they are there.
-    """
+    """Answer by every statistic and every trained method that is named."""
     space = desk.space
     use_threads(space.config.threads)
-    n = space.windows.height
+    methods, n = trained_of(space.config.baselines), space.windows.height
     answers = {method: found[:n] for method, found in counted(space).items()}
-    methods = trained_of(space.config.baselines)
+    answers |= _by_training(desk, methods) if methods else {}
+    predictions.write(space, "baselines", answers)
+    return Outcome({"methods": len(answers), "trained": len(methods)})
+
+
+def _by_training(desk: Desk, methods: Sequence[str]) -> dict[str, Floats]:
+    """(N,) P(like) by each trained method, nan for train windows; the journal keeps each as soon as it is there."""
+    space, answers = desk.space, dict[str, Floats]()
     allowed = Allowed.of(space.timeline, space.windows, space.config.protocol, space.config.split.history)
     with Journal(desk.run.journal_path("baselines")) as journal:
         for done, method in enumerate(methods, 1):
             if method not in journal.done:
                 found = trained(method, allowed, space.config.baselines, space.config.seed)
                 journal.extend([(method, {"p": found.tolist()})])
-            answers[method] = np.full(n, np.nan)
+            answers[method] = np.full(space.windows.height, np.nan)
             answers[method][allowed.window] = journal.done[method]["p"]
             desk.tell(done, len(methods))
-    predictions.write(space, "baselines", answers)
-    return Outcome({"methods": len(answers), "trained": len(methods)})
+    return answers
 
 
 def counted(space: Workspace) -> dict[str, Floats]:
