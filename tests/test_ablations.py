@@ -9,7 +9,8 @@ import pytest
 
 from reasoningrec import Recommender
 from reasoningrec.config import read
-from reasoningrec.pipeline.learn import predict_fields, train_fields, training_rows
+from reasoningrec.pipeline.learn import train_fields, training_rows
+from reasoningrec.pipeline.predict import predict_fields
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import read_json, read_jsonl
 from reasoningrec.student.encode import row_parts

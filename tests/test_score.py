@@ -14,6 +14,7 @@ from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.ranking import fuse
 from reasoningrec.records import Prediction
 from reasoningrec.rows import Json, read_records
+from reasoningrec.runs import Run
 from running import SMALL, Cli
 
 
@@ -35,10 +36,38 @@ def test_another_decision_asks_the_student_nothing(
     assert (folder / score.FILE).read_bytes() == kept
 
 
+def test_a_decision_that_the_rules_explain_opens_no_student(
+    small_run: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    (tmp_path / "rules.toml").write_text(SMALL.replace("[predict]", '[predict]\nmode = "predict-only"'), "utf-8")
+
+    def opened(*_: object) -> None:
+        raise AssertionError("the student was opened")
+
+    monkeypatch.setattr("reasoningrec.pipeline.served.student_of", opened)
+    answer = cli("run", "--run", folder, tmp_path / "rules.toml")
+    assert answer.code == 0, answer.err
+    assert "predict: done again, because of a change in mode\n" in answer.err
+
+
+def test_a_run_from_before_there_was_such_a_stage_is_out_of_date(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    with Run.open(folder, create=False) as run:
+        run.forget("score")
+    states = {line.split()[0]: line for line in cli("status", "--run", folder).out.splitlines() if line.strip()}
+    assert "out of date" in states["predict"]
+    assert "out of date" in states["evaluate"]
+    assert "out of date" not in states["baselines"]
+    answer = cli("recommend", "--run", folder, "--user", "u1")
+    assert answer.code == 2
+    assert "stage score is pending, not done" in answer.err
+
+
 def test_the_answers_are_those_of_the_predictions(small_run: Path) -> None:
     found = read_records(Prediction, small_run / "predict" / "predictions.jsonl")
     student = {row.query_id: row.probability for row in found if row.method == STUDENT}
-    assert {id: row["p"] for id, row in score.said(small_run).items()} == student
+    assert {id: row["p"] for id, row in score.answers(small_run).items()} == student
 
 
 @pytest.mark.parametrize(
@@ -48,7 +77,7 @@ def test_the_answers_are_those_of_the_predictions(small_run: Path) -> None:
         ("predict-first", "max_new_tokens = 32", False),
         ("predict-first", "tries = 2", False),
         ("predict-only", "temperature = 0.1", False),
-        ("reason-first", "temperature = 0.1", True),
+        ("reason-first", "temperature = 0.1", False),
         ("reason-first", "max_new_tokens = 32", True),
         ("reason-first", "tries = 2", False),
     ],

@@ -231,6 +231,10 @@ def test_a_server_that_says_neither_word_to_anything_is_told(
     assert "not one of 120 answers is Yes or No" in answer.err
     assert "student check" in answer.err
     assert not (run / "score.jsonl").exists()
+    server.hurt = unhurt
+    assert "`reasoningrec cache prune --model shop`" in answer.err
+    assert cli("cache", "prune", "--model", "shop", "--yes").code == 0
+    assert cli("run", "--run", run, config).code == 0, "the same command goes on"
 
 
 def test_one_decision_alone_is_a_bound_and_is_counted(

@@ -20,7 +20,7 @@ from reasoningrec.evaluation.evaluate import Evaluation
 from reasoningrec.llm import likelihoods
 from reasoningrec.llm.client import Reply, Request
 from reasoningrec.llm.likelihoods import Likelihood
-from reasoningrec.pipeline.learn import predict_fields
+from reasoningrec.pipeline.predict import predict_fields
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.records import Case, Evidence, Item, Prediction, Query, Reaction
 from reasoningrec.rows import from_row, read_json, read_records
@@ -176,7 +176,7 @@ def test_a_dry_run_finds_what_an_interrupted_run_was_told(
         teacher = f'[teacher]\nendpoint = "{server.url}"\nmodel = "tiny"\n'
         (tmp_path / "a.toml").write_text(f'{NONE}{SMALL}{teacher}[baselines]\nmethods = ["zero-shot"]\n', "utf-8")
         with monkeypatch.context() as patched:
-            patched.setattr("reasoningrec.pipeline.learn.check_said", stop)  # after the answers, before the end
+            patched.setattr("reasoningrec.pipeline.predict.check_said", stop)  # after the answers, before the end
             assert cli("predict", "--run", folder, tmp_path / "a.toml").code == 130
         told = cli("run", "--run", folder, tmp_path / "a.toml", "--dry-run")
     row = next(line for line in told.out.splitlines() if line.startswith("predict"))

@@ -271,7 +271,7 @@ class TrainConfig(Section):
 
 
 class PredictConfig(Section):
-    """Scores, the fused decision and its explanation."""
+    """Stages score and predict: how the student is asked, the fused decision and its explanation."""
 
     mode: Literal["predict-first", "reason-first", "predict-only"] = "predict-first"
     """The student decides and then says why (the paper); says why and decides after it; or only decides."""

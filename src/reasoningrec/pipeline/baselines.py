@@ -47,8 +47,8 @@ def answer_by_baselines(desk: Desk) -> Outcome:
     """Answer by every statistic and every trained method that is named."""
     space = desk.space
     use_threads(space.config.threads)
-    methods, n = trained_of(space.config.baselines), space.windows.height
-    answers = {method: found[:n] for method, found in counted(space).items()}
+    methods = trained_of(space.config.baselines)
+    answers = {method: found[: space.windows.height] for method, found in counted(space).items()}
     answers |= _by_training(desk, methods) if methods else {}
     predictions.write(space, "baselines", answers)
     return Outcome({"methods": len(answers), "trained": len(methods)})

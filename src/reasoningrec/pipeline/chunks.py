@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from reasoningrec.errors import ReasoningRecError
 from reasoningrec.pipeline.stage import Desk
 from reasoningrec.records import Case
 from reasoningrec.rows import Row
@@ -33,3 +35,14 @@ class Chunks:
                 self.journal.extend((f"{step}/{id}", row) for id, row in zip(chunk, found, strict=True))
             self.desk.tell(len(self.journal.done), self.total)
         return {id: self.journal.done[f"{step}/{id}"] for id in ids}
+
+
+@contextlib.contextmanager
+def refusing(journal: Journal) -> Iterator[None]:
+    """Where what stands in the journal is refused, it goes, so that the same command looks at the answers anew."""
+    try:
+        yield
+    except ReasoningRecError:
+        journal.close()
+        journal.path.unlink()
+        raise

@@ -50,8 +50,13 @@ def answer(student: Local | Served, cases: Sequence[Case], config: Config) -> li
     ]
 
 
+def writes(config: Config) -> bool:
+    """Whether the student is asked for texts once it is decided; else it said why before, or was taught no reasons."""
+    return config.predict.mode == "predict-first" and "rationales" not in config.without
+
+
 def explain(
-    student: Local | Served,
+    student: Local | Served | None,
     cases: Sequence[Case],
     decisions: Sequence[bool],
     config: Config,
@@ -63,7 +68,7 @@ def explain(
     and not the truth, writes one by rule instead. So it does for a student that only decides, or was taught no reasons.
 
     Args:
-        student: on this machine, or one that a server answers for.
+        student: on this machine, or one that a server answers for; None will do where it writes nothing (`writes`).
         cases: what may be shown.
         decisions: whether each item will be liked, as decided.
         config: of the run.
@@ -78,7 +83,7 @@ def explain(
     for place, one in enumerate(said):
         if one.draft is not None:
             keep(place, replace(one.draft, decision=decisions[place]))
-    if config.predict.mode == "predict-first" and "rationales" not in config.without:
+    if student is not None and writes(config):
         for attempt in range(config.predict.tries if config.predict.temperature else 1):
             left = [place for place in range(len(cases)) if place not in found]
             some, said_so = [cases[n] for n in left], [decisions[n] for n in left]

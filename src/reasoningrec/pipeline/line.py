@@ -12,8 +12,9 @@ from reasoningrec import __version__
 from reasoningrec.config import Config
 from reasoningrec.errors import NotInRunError, ReasoningRecError
 from reasoningrec.llm.keys import Key
-from reasoningrec.pipeline import baselines, learn, measure, prepare, score, teach, zero_shot
+from reasoningrec.pipeline import baselines, learn, measure, predict, prepare, score, teach, zero_shot
 from reasoningrec.pipeline.estimate import Estimate, estimates
+from reasoningrec.pipeline.explain import writes
 from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import judge_of, wording
@@ -30,7 +31,7 @@ STAGES: Final = (
     Stage("verify", ("reason",), teach.verify_fields, teach.verify_rationales),
     Stage("train", ("verify",), learn.train_fields, learn.train_student),
     Stage("score", ("train",), score.score_fields, score.score_queries),
-    Stage("predict", ("score",), learn.predict_fields, learn.predict),
+    Stage("predict", ("score",), predict.predict_fields, predict.predict),
     Stage("baselines", ("evidence",), baselines.baseline_fields, baselines.answer_by_baselines),
     Stage("evaluate", ("predict", "baselines"), measure.evaluate_fields, measure.measure),
     Stage("report", ("evaluate",), measure.report_fields, measure.write_reports),
@@ -120,10 +121,10 @@ def states_of(run: Run, space: Workspace) -> dict[str, State]:
 def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
     """See that keys are there and prompts can be read, before the first request is paid for.
 
-    Raises ConfigError. A run whose texts are all written needs neither, nor one whose predictions are made.
+    Raises ConfigError. A run whose texts are all written needs neither, nor one whose queries are answered.
     """
     left = {name for name in names if run.stages.get(name, StageRecord()).status != "done"}
-    if left & {"score", "predict"}:
+    if "score" in left or ("predict" in left and writes(config)):
         Key.of(config.student.key_env, "student.key_env")
     if "predict" in left and zero_shot.prompted_of(config):
         Key.of(config.teacher.key_env, "teacher.key_env")
@@ -199,7 +200,7 @@ def out_of_date(run: Run) -> dict[str, str]:
     for stage in STAGES:
         done = run.stages.get(stage.name, StageRecord())
         for name in stage.reads:
-            again = name in run.stages and done.fields.get(f"stage {name}") != run.stages[name].outcome
+            again = done.fields.get(f"stage {name}") != run.stages.get(name, StageRecord()).outcome
             if done.status == "done" and (again or name in since):
                 since.setdefault(stage.name, name if again else since[name])
     return since

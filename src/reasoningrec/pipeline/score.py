@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from reasoningrec.pipeline import served
-from reasoningrec.pipeline.chunks import Chunks
+from reasoningrec.pipeline.chunks import Chunks, refusing
 from reasoningrec.pipeline.explain import answer
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
@@ -18,13 +18,10 @@ FILE: Final = "score.jsonl"
 
 
 def score_fields(space: Workspace) -> dict[str, Json]:
-    """How the student is asked; where it reasons first, how it writes, too."""
-    config = space.config
-    fields: dict[str, Json] = {"batch_tokens": config.predict.batch_tokens, **served.fields(config)}
-    if config.predict.mode != "reason-first":
-        return fields
-    written = {name: getattr(config.predict, name) for name in ("mode", "max_new_tokens", "temperature")}
-    return {**fields, **written, "max_reasons": config.reason.max_reasons}
+    """How the student is asked; where it reasons first, how long it may, too. It says what is likeliest there."""
+    settings = space.config.predict
+    fields = served.fields(space.config) or {"batch_tokens": settings.batch_tokens}
+    return {**fields, **({"max_new_tokens": settings.max_new_tokens} if settings.mode == "reason-first" else {})}
 
 
 def score_queries(desk: Desk) -> Outcome:
@@ -38,13 +35,14 @@ def score_queries(desk: Desk) -> Outcome:
     with Journal(desk.run.journal_path(desk.stage)) as journal:
         chunks = Chunks(desk, journal, len(ids))
         rows = chunks.do("score", ids, lambda cases: [one.row() for one in answer(student, cases, config)])
-    served.check_answered(config, rows)
+        with refusing(journal):
+            served.check_answered(config, rows)
     write_jsonl(desk.folder / FILE, ({"query_id": id, **rows[id]} for id in ids))
     served.note_spending(desk, student)
     invalid = sum(row["p"] is None for row in rows.values())
     return Outcome({"scored": len(ids), "invalid": invalid, **served.counts_of(rows.values())})
 
 
-def said(folder: Path) -> dict[str, Row]:
+def answers(folder: Path) -> dict[str, Row]:
     """Query id -> the student's answer (see `Answer.row`), as stage score left it. Raises RunError where damaged."""
     return {row["query_id"]: row for row in read_jsonl(folder / FILE)}

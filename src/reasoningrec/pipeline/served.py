@@ -55,13 +55,16 @@ def counts_of(answers: Iterable[Row]) -> dict[str, int]:
 def check_answered(config: Config, answers: Mapping[str, Row]) -> None:
     """Raises StudentError where a server said Yes or No to nothing it was asked."""
     if config.student.endpoint and answers and all(row["p"] is None for row in answers.values()):
+        forget = f"reasoningrec cache prune --model {config.student.model}"
+        forget += f" --cache {config.cache}" if config.cache else ""
         raise StudentError(
             f"[student]: {config.student.endpoint}: not one of {len(answers):,} answers is Yes or No",
-            hint="Does it serve this run's student? `reasoningrec student check` compares them.",
+            hint=f"Does it serve this run's student? `reasoningrec student check` compares them. Its answers are kept: "
+            f"`{forget}` forgets them.",
         )
 
 
-def note_spending(desk: Desk, student: Local | Served) -> None:
+def note_spending(desk: Desk, student: Local | Served | None) -> None:
     """What this sitting asked of a server, beside the stage's times."""
     if isinstance(student, Served):
         spent = student.spent
