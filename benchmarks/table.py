@@ -67,8 +67,10 @@ def tables() -> str:
     parts = [PICTURE, *(_decisions(decisions, protocol, subset) for protocol, subset in READINGS)]
     students, speed = read_rows(RESULTS / "students.jsonl"), read_rows(RESULTS / "speed.jsonl")
     more = [_students(students), _speed(speed)]
-    parts += [_ablations(decisions), _explanations(explanations, decisions), _provenance(decisions)]
-    return "\n\n".join([*parts, *filter(None, more)])
+    parts += [_ablations(decisions), _explanations(explanations, decisions)]
+    if any("†" in part for part in parts):
+        parts.append("† By an earlier form of the decision, not measured again so far.")
+    return "\n\n".join([*parts, _measured_by("decisions.py", decisions), *filter(None, more)])
 
 
 def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
@@ -216,13 +218,6 @@ def _speed(rows: list[dict[str, Any]]) -> str:
         ),
     ]
     return "\n".join(lines)
-
-
-def _provenance(rows: list[dict[str, Any]]) -> str:
-    said = _measured_by("decisions.py", rows)
-    if any(map(is_outdated, rows)):
-        said = f"† By an earlier form of the decision, not measured again so far.\n\n{said}"
-    return said
 
 
 def _measured_by(script: str, rows: list[dict[str, Any]]) -> str:
