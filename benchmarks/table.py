@@ -125,23 +125,21 @@ def _hindsight(rows: list[dict[str, Any]]) -> str:
 
 
 def _ablations(rows: list[dict[str, Any]]) -> str:
-    """AUC of the student with parts taken out, and how far the fused decision moves with it."""
-    lines = [
-        "**The student alone, with parts taken out**, and how far the fused decision moves at most (AUC; means over "
-        "seeds where a number of them follows)",
-        "",
-        f"| dataset | protocol | {' | '.join(PARTS.values())} | fused moves by |",
-        f"|---|---|{'---|' * len(PARTS)}---|",
-    ]
+    """AUC of the student with parts taken out, and how far the fused decision moves with it, where that is known."""
+    table = [["dataset", "protocol", *PARTS.values(), "fused moves by"]]
     for protocol, subset in READINGS:
         for dataset in DATASETS:
             where = (dataset, protocol, subset)
             those = [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == where]
             found = {method: [row["auc"] for row in those if row["method"] == method] for method in PARTS}
             if any(found[method] for method in PARTS if method != "student"):
-                cells = [_mean(aucs) for aucs in found.values()]
-                lines.append(f"| {dataset} | {protocol} | {' | '.join(cells)} | {_figure(_moves(those))} |")
-    return "\n".join(lines)
+                table.append([dataset, protocol, *map(_mean, found.values()), _figure(_moves(those))])
+    title, says = "**The student alone, with parts taken out**", ", and how far the fused decision moves at most"
+    if all(line[-1] == "–" for line in table[1:]):  # each whole was measured anew since
+        table, says = [line[:-1] for line in table], ""
+    lines = [f"| {' | '.join(line)} |" for line in table]
+    told = f"{title}{says} (AUC; means over seeds where a number of them follows)"
+    return "\n".join([told, "", lines[0], f"|{'---|' * len(table[0])}", *lines[1:]])
 
 
 def _moves(rows: list[dict[str, Any]]) -> float | None:

@@ -108,6 +108,10 @@ class Journal:
     def finish(self, target: Path) -> None:
         """Write all rows to `target` as JSON lines, in the order of their ids, and remove the journal."""
         write_jsonl(target, (self.done[id] for id in sorted(self.done)))
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the journal: its rows are kept elsewhere, or are not to be gone on from."""
         self.close()
         self.path.unlink()
 

@@ -205,9 +205,12 @@ def test_a_model_that_says_neither_word_to_anything_stops_the_run(small_run: Pat
         teacher = f'[teacher]\nendpoint = "{server.url}"\nmodel = "tiny"\n'
         (tmp_path / "a.toml").write_text(f'{NONE}{SMALL}{teacher}[baselines]\nmethods = ["zero-shot"]\n', "utf-8")
         answer = cli("run", "--run", folder, tmp_path / "a.toml")
-    assert answer.code == 3
-    assert "zero-shot: not one of 120 answers is Yes or No" in answer.err
-    assert "thinks" in answer.err
+        assert answer.code == 3
+        assert "zero-shot: not one of 120 answers is Yes or No" in answer.err
+        assert "thinks" in answer.err
+        server.says, server.well = "Yes", True
+        assert cli("cache", "prune", "--model", "tiny", "--yes").code == 0
+        assert cli("run", "--run", folder, tmp_path / "a.toml").code == 0, "the same command goes on"
 
 
 def test_predictions_depend_on_who_is_asked(tmp_path: Path) -> None:

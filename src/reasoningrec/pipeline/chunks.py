@@ -43,6 +43,5 @@ def refusing(journal: Journal) -> Iterator[None]:
     try:
         yield
     except ReasoningRecError:
-        journal.close()
-        journal.path.unlink()
+        journal.discard()
         raise

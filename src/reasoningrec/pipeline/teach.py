@@ -165,8 +165,7 @@ def _refuse_all_failed(journal: Journal) -> None:
     if journal.done and all(row["status"] == "failed" for row in journal.done.values()):
         row = next(iter(journal.done.values()))
         said = " ".join(row["answer"].split())[:200] or "nothing"
-        journal.close()
-        journal.path.unlink()  # the answers are in the cache; whatever is changed, they are looked at anew
+        journal.discard()  # the answers are in the cache; whatever is changed, they are looked at anew
         raise TeacherError(
             f"none of the {len(journal.done)} texts could be used; {row['key']}: {row['error']}; it answered: {said}",
             hint="Every answer is kept. Try another model, seed, prompts, a larger max_new_tokens, or `cache prune`.",

@@ -48,7 +48,7 @@ def check_said(method: str, rows: Collection[Row]) -> None:
         raise TeacherError(
             f"baselines.methods: {method}: not one of {len(rows):,} answers is Yes or No ({told})",
             hint="A model that thinks before it answers cannot be asked so; some servers have it switched off in "
-            "[teacher] extra.",
+            "[teacher] extra. Answers are kept: `reasoningrec cache prune` forgets them, the model's texts among them.",
         )
 
 
