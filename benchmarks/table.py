@@ -34,8 +34,8 @@ PARTS = {
 }
 DECISIONS = ("reasoningrec", "no-student", "no-description", "no-profile", "no-evidence", "no-rationale", "tallrec")
 """Methods that are a fused decision."""
-OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot")
-"""How the names of our own methods begin, and those of baselines that learned from few shots."""
+OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot-student")
+"""How the names of our own methods begin."""
 MEASURES = (
     ("citations_exist", "citations that exist"),
     ("stance_agreement", "agrees with the decision"),
@@ -170,12 +170,12 @@ def _explanations(rows: list[dict[str, Any]], decisions: list[dict[str, Any]]) -
                 n = found["stance_agreement"]["n"]
                 mark = " †" if (dataset, protocol) in old else ""
                 lines.append(f"| {dataset}{mark} | {protocol} | {n} | {' | '.join(cells)} |")
-    hits = {row["measure"]: row for row in rows if row["dataset"] == "demo"}
+    hits = {row["measure"]: row for row in rows if (row["dataset"], row["protocol"]) == ("demo", "honest")}
     if "true_reason_first" in hits:
         first, among = _percent(hits["true_reason_first"]), _percent(hits["true_reason_among"])
         n = hits["true_reason_first"]["n"]
-        lines += ["", f"On `demo`, whose true reasons are known: the main one is cited first in {first} and cited at "
-                  f"all in {among} of the {n} likes that were predicted."]  # fmt: skip
+        lines += ["", "On `demo` under `honest`, where the true reasons are known: the main one is cited first in "
+                  f"{first} and cited at all in {among} of the {n} likes that were predicted."]  # fmt: skip
     return "\n".join(lines)
 
 
