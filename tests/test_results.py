@@ -107,6 +107,22 @@ def test_figures_of_an_earlier_decision_are_marked_and_not_compared(table: Modul
     assert table._moves([{**whole, **today}, part]) is None
 
 
+def test_in_hindsight_a_baseline_of_few_shots_counts_and_a_student_does_not(table: ModuleType) -> None:
+    aucs = {"reasoningrec": 0.7, "student": 0.9, "few-shot-student": 0.8, "logistic": 0.69, "few-shot-boosting": 0.71}
+    rows = [{"method": method, "auc": auc} for method, auc in aucs.items()]
+    assert table._hindsight(rows) == "-0.010 (few-shot-boosting)"
+
+
+def test_the_true_reasons_of_demo_are_read_under_honest(table: ModuleType) -> None:
+    measures = [*dict(table.MEASURES), "true_reason_first", "true_reason_among"]
+    rows = [
+        {"dataset": "demo", "protocol": protocol, "measure": measure, "value": value, "n": 10}
+        for protocol, value in (("honest", 0.5), ("paper", 0.25))
+        for measure in measures
+    ]
+    assert "cited first in 50.0 % and cited at all in 50.0 % of the 10 likes" in table._explanations(rows, [])
+
+
 def test_rows_of_another_seed_are_kept(tmp_path: Path) -> None:
     decisions = load("decisions")
     path = tmp_path / "rows.jsonl"
