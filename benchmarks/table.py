@@ -125,21 +125,31 @@ def _hindsight(rows: list[dict[str, Any]]) -> str:
 
 
 def _ablations(rows: list[dict[str, Any]]) -> str:
-    """AUC of the student with parts taken out, and how far the fused decision moves with it, where that is known."""
+    """What the student's AUC gains or loses with parts taken out, and how far the fused decision moves with it."""
     table = [["dataset", "protocol", *PARTS.values(), "fused moves by"]]
     for protocol, subset in READINGS:
         for dataset in DATASETS:
             where = (dataset, protocol, subset)
             those = [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == where]
-            found = {method: [row["auc"] for row in those if row["method"] == method] for method in PARTS}
-            if any(found[method] for method in PARTS if method != "student"):
-                table.append([dataset, protocol, *map(_mean, found.values()), _figure(_moves(those))])
-    title, says = "**The student alone, with parts taken out**", ", and how far the fused decision moves at most"
+            whole, *parts = ({row["seed"]: row["auc"] for row in those if row["method"] == method} for method in PARTS)
+            if any(parts):
+                gained = [_gained(part, whole) for part in parts]
+                table.append([dataset, protocol, _mean([*whole.values()]), *gained, _figure(_moves(those))])
+    title = (
+        "**The student alone, with parts taken out**: AUC of the whole, and what is gained or lost, means over seeds"
+    )
+    says = ", and how far the fused decision moves at most"
     if all(line[-1] == "–" for line in table[1:]):  # each whole was measured anew since
         table, says = [line[:-1] for line in table], ""
     lines = [f"| {' | '.join(line)} |" for line in table]
-    told = f"{title}{says} (AUC; means over seeds where a number of them follows)"
+    told = f"{title} (their number in brackets; the whole's are the same){says}"
     return "\n".join([told, "", lines[0], f"|{'---|' * len(table[0])}", *lines[1:]])
+
+
+def _gained(part: dict[int, float], whole: dict[int, float]) -> str:
+    """Mean difference over the seeds that both have, and their number; "–" without any."""
+    apart = [part[seed] - whole[seed] for seed in part.keys() & whole]
+    return f"{round(fmean(apart), 3) + 0.0:+.3f} ({len(apart)})" if apart else "–"
 
 
 def _moves(rows: list[dict[str, Any]]) -> float | None:
@@ -234,8 +244,8 @@ def _figure(value: float | None) -> str:
 
 
 def _mean(values: list[float]) -> str:
-    """The mean, and of how many where there is more than one."""
-    return f"{_figure(fmean(values) if values else None)}{f' ({len(values)})' if len(values) > 1 else ''}"
+    """The mean, and of how many; "–" of none."""
+    return f"{_figure(fmean(values))} ({len(values)})" if values else "–"
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -107,6 +107,13 @@ def test_figures_of_an_earlier_decision_are_marked_and_not_compared(table: Modul
     assert table._moves([{**whole, **today}, part]) is None
 
 
+def test_a_part_taken_out_is_held_against_the_same_seeds(table: ModuleType) -> None:
+    whole = {0: 0.7, 1: 0.8, 2: 0.9}
+    assert table._gained({1: 0.7}, whole) == "-0.100 (1)"
+    assert table._gained({0: 0.8, 2: 0.9, 3: 0.1}, whole) == "+0.050 (2)"
+    assert table._gained({}, whole) == "–"
+
+
 def test_in_hindsight_a_baseline_of_few_shots_counts_and_a_student_does_not(table: ModuleType) -> None:
     aucs = {"reasoningrec": 0.7, "student": 0.9, "few-shot-student": 0.8, "logistic": 0.69, "few-shot-boosting": 0.71}
     rows = [{"method": method, "auc": auc} for method, auc in aucs.items()]
