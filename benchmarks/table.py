@@ -113,15 +113,14 @@ def _range(rows: list[dict[str, Any]], method: str, sign: int) -> str:
 
 
 def _hindsight(rows: list[dict[str, Any]]) -> str:
-    """Fused minus the baseline that turned out best, means over seeds: what a choice on valid cannot flatter."""
-    aucs: dict[str, list[float]] = {}
+    """Fused minus the baseline that turned out best, means over the same seeds: no choice on valid can flatter it."""
+    aucs: dict[str, dict[int, float]] = {}
     for row in rows:
         if row["method"] == "reasoningrec" or not row["method"].startswith(OURS):
-            aucs.setdefault(row["method"], []).append(row["auc"])
-    mean = {method: fmean(found) for method, found in aucs.items()}
-    fused = mean.pop("reasoningrec")
-    best = max(mean, key=lambda method: mean[method])
-    return f"{round(fused - mean[best], 3) + 0.0:+.3f} ({best})"
+            aucs.setdefault(row["method"], {})[row["seed"]] = row["auc"]
+    fused = aucs.pop("reasoningrec")
+    best = max(aucs, key=lambda method: fmean(aucs[method].values()))
+    return f"{_mean_difference(fused, aucs[best]):+.3f} ({best})"
 
 
 def _ablations(rows: list[dict[str, Any]]) -> str:
@@ -148,8 +147,13 @@ def _ablations(rows: list[dict[str, Any]]) -> str:
 
 def _gained(part: dict[int, float], whole: dict[int, float]) -> str:
     """Mean difference over the seeds that both have, and their number; "–" without any."""
-    apart = [part[seed] - whole[seed] for seed in part.keys() & whole]
-    return f"{round(fmean(apart), 3) + 0.0:+.3f} ({len(apart)})" if apart else "–"
+    shared = len(part.keys() & whole)
+    return f"{_mean_difference(part, whole):+.3f} ({shared})" if shared else "–"
+
+
+def _mean_difference(first: dict[int, float], second: dict[int, float]) -> float:
+    """Of AUCs by seed, over the seeds that both have; never -0."""
+    return round(fmean(first[seed] - second[seed] for seed in first.keys() & second), 3) + 0.0
 
 
 def _moves(rows: list[dict[str, Any]]) -> float | None:
