@@ -20,7 +20,11 @@ from table import DATASETS, RESULTS, is_outdated, read_rows
 
 OVERVIEW = RESULTS / "bench.md"
 PICTURE = RESULTS / "bench.svg"
-READINGS = (("strict", "distinct"), ("honest", "all"), ("paper", "all"))
+READINGS = (
+    ("strict", "distinct"), ("honest", "all"), ("paper", "all"),
+    ("strict", "all"), ("honest", "distinct"), ("paper", "distinct"),
+)  # fmt: skip
+"""The headline first, then the reading that published figures use; the picture shows these two."""
 SERVED = "needs its teacher served: Mixtral-8x7B-Instruct, some 90 GB in bf16"
 TRAINED = "needs a GPU that trains Llama-2-7b-chat, and its weights"
 LATER = "not measured yet"

@@ -67,7 +67,7 @@ def tables() -> str:
     parts = [PICTURE, *(_decisions(decisions, protocol, subset) for protocol, subset in READINGS)]
     students, speed = read_rows(RESULTS / "students.jsonl"), read_rows(RESULTS / "speed.jsonl")
     more = [_students(students), _speed(speed)]
-    parts += [_ablations(decisions), _explanations(explanations, decisions)]
+    parts += [_calibration(decisions), _ablations(decisions), _explanations(explanations, decisions)]
     if any("†" in part for part in parts):
         parts.append("† By an earlier form of the decision, not measured again so far.")
     return "\n\n".join([*parts, _measured_by("decisions.py", decisions), *filter(None, more)])
@@ -121,6 +121,41 @@ def _hindsight(rows: list[dict[str, Any]]) -> str:
     fused = aucs.pop("reasoningrec")
     best = max(aucs, key=lambda method: fmean(aucs[method].values()))
     return f"{_mean_difference(fused, aucs[best]):+.3f} ({best})"
+
+
+def _calibration(rows: list[dict[str, Any]]) -> str:
+    """How far the fused probability can be taken at its word, beside what chance alone would show; means over seeds."""
+    lines = [
+        "**The fused probability, taken at its word** (means over seeds). Calibration error: how far the probabilities "
+        "said are from the shares of likes found, in ten groups of as many questions each; its floor: what a decision "
+        "without any such error would show on so few questions. Brier score: the mean squared distance of what was "
+        "said from what came, the lower the better",
+        "",
+        "| dataset | protocol | n | likes | calibration error | its floor | Brier score "
+        "| the lowest of a baseline, in hindsight |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for protocol, subset in READINGS:
+        for dataset in DATASETS:
+            where = (dataset, protocol, subset)
+            those = [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == where]
+            if fused := [row for row in those if row["method"] == "reasoningrec"]:
+                error, floor, score = (fmean(row[name] for row in fused) for name in ("ece", "ece_floor", "brier"))
+                lines.append(
+                    f"| {dataset} | {protocol} | {fused[0]['n']} | {fused[0]['positives']} | {error:.3f} | {floor:.3f} "
+                    f"| {score:.4f} | {_lowest_brier(those)} |"
+                )
+    return "\n".join(lines)
+
+
+def _lowest_brier(rows: list[dict[str, Any]]) -> str:
+    """The lowest mean over seeds of the Brier scores of baselines, and whose it is; of few shots, too."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        if not row["method"].startswith(OURS):
+            scores.setdefault(row["method"], []).append(row["brier"])
+    best = min(scores, key=lambda method: fmean(scores[method]))
+    return f"{fmean(scores[best]):.4f} ({best})"
 
 
 def _ablations(rows: list[dict[str, Any]]) -> str:

@@ -121,6 +121,21 @@ def test_in_hindsight_a_baseline_of_few_shots_counts_and_a_student_does_not(tabl
     assert table._hindsight([*rows, {"method": "reasoningrec", "seed": 1, "auc": 0.9}]) == "-0.010 (few-shot-boosting)"
 
 
+def test_calibration_is_a_mean_over_seeds_beside_the_lowest_brier_score_of_a_baseline(table: ModuleType) -> None:
+    plain = {"dataset": "demo", "protocol": "honest", "subset": "all", "n": 10, "positives": 4, "ece": 0.04}
+    scores = (
+        ("reasoningrec", 0, 0.2), ("reasoningrec", 1, 0.3), ("student", 0, 0.1), ("few-shot-student", 0, 0.1),
+        ("logistic", 0, 0.2), ("logistic", 1, 0.24), ("mf", 0, 0.23),
+    )  # fmt: skip
+    rows = [
+        {**plain, "method": method, "seed": seed, "ece_floor": 0.01 * (1 + seed), "brier": score}
+        for method, seed, score in scores
+    ]
+    assert table._calibration(rows).splitlines()[-1] == (
+        "| demo | honest | 10 | 4 | 0.040 | 0.015 | 0.2500 | 0.2200 (logistic) |"
+    )
+
+
 def test_the_true_reasons_of_demo_are_read_under_honest(table: ModuleType) -> None:
     measures = [*dict(table.MEASURES), "true_reason_first", "true_reason_among"]
     rows = [
