@@ -95,6 +95,18 @@ def test_a_corpus_without_train_windows_is_answered_in_sample() -> None:
         assert np.isfinite(answers).all()
 
 
+def test_shots_answer_at_the_share_of_likes_of_all() -> None:
+    """Drawn half and half, of data where most is liked, or hardly anything is."""
+    for mostly in (True, False):
+        rare = np.random.default_rng(0).random(LINE.windows.height) < 0.4
+        labels = LINE.labels | ~rare if mostly else LINE.labels & rare
+        train = (ROLE == "train").to_numpy()
+        share = labels[train].mean()
+        assert abs(share - 0.5) > 0.2
+        for method, answers in predict(LINE.numbers, labels, ROLE, 0, shots=32).items():
+            assert answers[TEST].mean() == pytest.approx(share, abs=0.1), method
+
+
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=20))
 def test_sigmoid(values: list[float]) -> None:
     z = np.array(values)

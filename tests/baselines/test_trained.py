@@ -200,6 +200,15 @@ def test_shots_are_balanced_and_answer_all(method: str, shots: int) -> None:
     assert np.isfinite(answers(method, allowed, config)).all()
 
 
+@pytest.mark.parametrize("method", NETWORKS)
+def test_a_network_of_few_shots_answers_at_the_share_of_likes_of_all(method: str) -> None:
+    allowed = allowed_of([dataclasses.replace(row, rating=1 if row.row % 5 == 0 else 5) for row in MADE])
+    share = allowed.timeline.liked[allowed.main].mean()
+    assert 0.75 < share < 0.85
+    found = answers(method, allowed, QUICK.model_copy(update={"shots": 32, "refits": 1}))
+    assert found[~allowed.valid].mean() == pytest.approx(share, abs=0.1)
+
+
 def test_caser_sees_each_question_s_own_image() -> None:
     torch.manual_seed(0)
     net = Caser(Sizes(items=30, reactions=6, users=5, places=40, hidden=8, dropout=0.0))

@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from reasoningrec.baselines.regression import prior
 from reasoningrec.config import Protocol
 from reasoningrec.data.evidence import train_rows
 from reasoningrec.data.split import past_rows
@@ -26,10 +27,14 @@ from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of the timeline that a model is fitted on, and the places of the queries (0 to Q - 1) it answers."""
+    """The rows of the timeline that a model is fitted on, and the places of the queries (0 to Q - 1) it answers.
+
+    `shift` is added to its log-odds, see `drawn_shift`.
+    """
 
     rows: Ints
     asked: Ints
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Allowed:
         rng = np.random.default_rng(seed)
         clock = self.timeline.clock
         if self.timeline.time is None or refits == 1:
-            yield Block(self._fitted(np.ones_like(self.timeline.liked), shots, rng), np.arange(self.at.size))
+            yield self._block(np.ones_like(self.timeline.liked), np.arange(self.at.size), shots, rng)
             return
         order = np.sort(clock[self.at])
         known = np.searchsorted(np.sort(clock[self.train]), order)
@@ -99,12 +104,15 @@ class Allowed:
         cuts = np.unique(order[np.searchsorted(grown, grown[-1] * np.arange(refits) / refits)])
         block_of = np.searchsorted(cuts, clock[self.at], side="right") - 1
         for block, cut in enumerate(cuts):
-            yield Block(self._fitted(clock < cut, shots, rng), np.flatnonzero(block_of == block))
+            yield self._block(clock < cut, np.flatnonzero(block_of == block), shots, rng)
 
-    def _fitted(self, before: Bools, shots: int, rng: np.random.Generator) -> Ints:
-        rows = self.main if shots else self.train
+    def _block(self, before: Bools, asked: Ints, shots: int, rng: np.random.Generator) -> Block:
+        liked, rows = self.timeline.liked, self.main if shots else self.train
         rows = rows[before[rows]]
-        return rows[balanced(self.timeline.liked[rows], shots, rng)] if shots else rows
+        if not shots:
+            return Block(rows, asked)
+        drawn = rows[balanced(liked[rows], shots, rng)]
+        return Block(drawn, asked, drawn_shift(liked[rows], liked[drawn]))
 
     @property
     def known_labels(self) -> Bools:
@@ -154,3 +162,12 @@ def balanced(labels: Bools, shots: int, rng: np.random.Generator) -> Ints:
     n = min(likes.size, max(shots // 2, shots - others.size))
     drawn = (rng.choice(likes, n, replace=False), rng.choice(others, min(others.size, shots - n), replace=False))
     return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def drawn_shift(labels: Bools, drawn: Bools) -> float:
+    """What to add to the log-odds of a model that was fitted on `drawn`, some of `labels` in another proportion.
+
+    The log-odds of a like among all, less those among the drawn (prior correction: King and Zeng, Logistic Regression
+    in Rare Events Data, Political Analysis 9(2), 2001, section 4.1). It orders no two answers of a model anew.
+    """
+    return prior(labels) - prior(drawn)

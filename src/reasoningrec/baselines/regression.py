@@ -68,7 +68,7 @@ class Linear:
         """
         if labels.all() or not labels.any():
             zeros, ones = (0.0,) * len(names), (1.0,) * len(names)
-            return cls(tuple(names), zeros, ones, zeros, _prior(labels))
+            return cls(tuple(names), zeros, ones, zeros, prior(labels))
         values = matrix(numbers, names)
         mean, scale = values.mean(0), np.maximum(values.std(0), 1e-9)
         values = (values - mean) / scale
@@ -102,12 +102,12 @@ class Trees:
     def fit(cls, numbers: pl.DataFrame, labels: Bools, names: Sequence[str], seed: int) -> Self:
         """Stochastic gradient boosting of shallow trees under log loss."""
         if labels.all() or not labels.any():
-            return cls(tuple(names), _prior(labels), RATE, ())
+            return cls(tuple(names), prior(labels), RATE, ())
         model = GradientBoostingClassifier(
             n_estimators=TREES, max_depth=DEPTH, learning_rate=RATE, subsample=ROWS, min_samples_leaf=LEAF,
             random_state=seed,
         ).fit(matrix(numbers, names), labels)  # fmt: skip
-        return cls(tuple(names), _prior(labels), RATE, tuple(_nodes(tree.tree_) for tree in model.estimators_[:, 0]))
+        return cls(tuple(names), prior(labels), RATE, tuple(_nodes(tree.tree_) for tree in model.estimators_[:, 0]))
 
     def __call__(self, numbers: pl.DataFrame) -> Floats:
         """(N,) log-odds."""
@@ -146,7 +146,7 @@ def _nodes(tree: Any) -> tuple[list[Any], ...]:
     return tuple(part.tolist() for part in parts)
 
 
-def _prior(labels: Bools) -> float:
+def prior(labels: Bools) -> float:
     """Log-odds of the share of likes; of one label alone by Laplace's rule of succession, (s + 1) / (n + 2)."""
     likes, others = int(labels.sum()), int((~labels).sum())
     plain = likes and others

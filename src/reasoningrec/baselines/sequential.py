@@ -63,6 +63,7 @@ class _Learner:
     def __init__(self, method: str, allowed: Allowed, block: Block, config: BaselinesConfig, veiled: float) -> None:
         line = allowed.timeline
         self._allowed, self._config, self._veil, self.asked = allowed, config, veiled, block.asked
+        self._shift = block.shift
         self._learned = Sequences.of(allowed, block.rows)
         self._queries = Sequences.alone(allowed, allowed.at[block.asked])
         seen = allowed.with_past(block.rows)
@@ -118,7 +119,7 @@ class _Learner:
         for stretches in self._queries.batches(1024, None):
             batch, questions = self._coding.batch(self._allowed, self._queries, stretches)
             found[questions] = self._model(batch).double().numpy()
-        return found
+        return found + self._shift
 
 
 def predict(method: str, allowed: Allowed, config: BaselinesConfig, seed: int) -> Floats:

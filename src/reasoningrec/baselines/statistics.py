@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from reasoningrec.baselines.allowed import balanced
+from reasoningrec.baselines.allowed import balanced, drawn_shift
 from reasoningrec.baselines.regression import Linear, Trees, inputs
 from reasoningrec.data.timeline import Bools, Floats
 
@@ -36,7 +36,8 @@ def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int, sh
         labels: (N,).
         role: (N,) train, valid or test.
         seed: of the boosting's row samples, and of the shots.
-        shots: K train windows that all is fitted on, as many of each label; 0 = all, and valid too for test.
+        shots: K train windows that all is fitted on, as many of each label; 0 = all, and valid too for test. Answers
+            are those at the share of likes of all train windows.
     """
     share = pl.when(pl.col("window_n") > 0).then(pl.col("window_liked") / pl.col("window_n")).otherwise(pl.col("base"))
     numbers = numbers.with_columns(share.alias("history share"))
@@ -44,15 +45,17 @@ def predict(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int, sh
     test = role.to_numpy() == "test"
     found = {method: np.zeros(len(numbers)) for method in (*COUNTS, "logistic", "boosting")}
     for fitted, asked in ((role.to_numpy() == "train", ~test), (~test, test)):
-        known = fitted
+        known, shift = fitted, 0.0
         if shots:
-            known = _few(labels, role.to_numpy() == "train", shots, seed)
+            train = role.to_numpy() == "train"
+            known = _few(labels, train, shots, seed)
+            shift = drawn_shift(labels[train], labels[known])
         seen, truth = numbers.filter(pl.Series(known)), labels[known]
         unseen = numbers.filter(pl.Series(asked))
         for method, columns in COUNTS.items():
-            found[method][asked] = sigmoid(Linear.fit(seen, truth, columns)(unseen))
-        found["logistic"][asked] = sigmoid(Linear.fit(seen, truth, names)(unseen))
-        found["boosting"][asked] = sigmoid(Trees.fit(seen, truth, names, seed)(unseen))
+            found[method][asked] = sigmoid(shift + Linear.fit(seen, truth, columns)(unseen))
+        found["logistic"][asked] = sigmoid(shift + Linear.fit(seen, truth, names)(unseen))
+        found["boosting"][asked] = sigmoid(shift + Trees.fit(seen, truth, names, seed)(unseen))
     return found
 
 

@@ -27,6 +27,8 @@ def baseline_fields(space: Workspace) -> dict[str, Json]:
     """What answers depend on besides the evidence; of what is trained, nothing where nothing is."""
     config = space.config.baselines
     fields: dict[str, Json] = {"seed": space.config.seed, "shots": config.shots, "regression": regression.settings()}
+    if config.shots:
+        fields["shots at"] = "the share of likes of all"
     if methods := trained_of(config):
         fields |= {**config.model_dump(mode="json"), "methods": methods, "threads": space.config.threads, "rule": RULE}
     return fields
