@@ -18,11 +18,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from reasoningrec.errors import ReasoningRecError
 from reasoningrec.pipeline.audit import Audit, audit_run
 from reasoningrec.rows import write_jsonl
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import PLAN, Task, commit, machine, toml
+from decisions import PLAN, Task, commit, folder, here, machine, toml
 from table import RESULTS, ROOT, read_rows
 
 MEASURES = ("target text", "target text and description", "gain from the description")
@@ -77,18 +78,21 @@ def main() -> None:
     """Audit what is asked for."""
     parser = argparse.ArgumentParser(description="Audit every dataset under every protocol.")
     known = [*dict.fromkeys(name for name, _ in PLAN), *(":".join(pair) for pair in PLAN)]
-    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME[:PROTOCOL]")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME[:PROTOCOL]",
+                        help="parts of the plan; without it, all")  # fmt: skip
+    parser.add_argument("--runs", type=folder, default=ROOT / "runs", help="where the runs stand, or will")
     asked = parser.parse_args()
     plan = [pair for pair in PLAN if pair[0] in asked.only or ":".join(pair) in asked.only]
     path = RESULTS / "audit.jsonl"
-    for pair in plan:
-        task = Task(*pair, 0)
+    for task in here([Task(*pair, 0) for pair in plan]):
+        pair = task.dataset, task.protocol
         print(f"== audit: {task.dataset}, {task.protocol}", flush=True)
-        if why := task.missing():
-            print(f"not here: {why}")
-            continue
-        fresh = measure(task, asked.runs)
+        try:
+            fresh = measure(task, asked.runs)
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"{error.cmd[-2]}: failed, for the reason above; the same command goes on from there")
+        except ReasoningRecError as error:
+            sys.exit(str(error))
         kept = [row for row in read_rows(path) if (row["dataset"], row["protocol"]) != pair]
         order = {known: place for place, known in enumerate(PLAN)}
         places = sorted([*kept, *fresh], key=lambda row: order.get((row["dataset"], row["protocol"]), len(order)))

@@ -46,7 +46,8 @@ PLAN = (
     ("amazon-fashion-5core", "paper"),
 )  # fmt: skip
 """(dataset, protocol); the windows of ml-1m have no times, so `strict` is not to be had there. Neither MovieLens has
-reviews that could leak, so there `paper` is `honest`, byte for byte."""
+reviews that could leak, so there `paper` is `honest`, byte for byte; and so is `strict` on demo, where no user does two
+things at one time."""
 EXAMPLES = {("beauty", "paper"): "beauty-paper", ("fashion", "paper"): "fashion-paper"}
 """Where the example has another name than the dataset: the authors' own descriptions and prompts."""
 SEEDS = (0, 1, 2)
@@ -228,26 +229,34 @@ def side_by_side(tasks: list[Task], runs: Path) -> None:
         print(f"{said}: {len(done)} runs side by side")
 
 
+def folder(text: str) -> Path:
+    """A folder that exists or can be made. Raises ArgumentTypeError, which argparse tells the user."""
+    path = Path(text)
+    blocked = next((above for above in (path, *path.parents) if above.exists() and not above.is_dir()), None)
+    if blocked or not text:
+        raise argparse.ArgumentTypeError(f"{blocked or 'nothing'}: is no folder")
+    return path
+
+
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description="Measure decisions and explanations on real data.")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME[:PROTOCOL]")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME[:PROTOCOL]",
+                        help="parts of the plan; without it, all")  # fmt: skip
     parser.add_argument("--variants", nargs="+", default=[""], choices=list(VARIANTS), metavar="NAME",
                         help=f"{', '.join(filter(None, VARIANTS))}; '' = the whole, with all baselines")  # fmt: skip
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=[0], choices=SEEDS, metavar="N", help="0 1 2 for the whole bench"
     )
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--runs", type=folder, default=ROOT / "runs", help="where the runs stand, or will")
     parser.add_argument("--keep-going", action="store_true", help="go on with the rest where a run fails")
     asked = parser.parse_args()
     known = {name for pair in PLAN for name in (pair[0], ":".join(pair))}
     if strange := sorted(set(asked.only) - known):
         parser.error(f"--only: not in the plan: {', '.join(strange)}; known: {', '.join(sorted(known))}")
-    if asked.runs.exists() and not asked.runs.is_dir():
-        parser.error(f"--runs: {asked.runs}: is no folder")
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
     tasks = [Task(*pair, seed, variant) for variant in asked.variants for seed in asked.seeds for pair in plan]
-    failed = [task for task in tasks if not _do(task, asked.runs, asked.keep_going)]
+    failed = [task for task in here(tasks) if not _do(task, asked.runs, asked.keep_going)]
     side_by_side([Task(*pair, seed) for pair in PLAN for seed in SEEDS], asked.runs)
     if failed:
         sys.exit(
@@ -255,16 +264,24 @@ def main() -> None:
         )
 
 
+def here(tasks: list[Task]) -> list[Task]:
+    """Those whose data are here; the others are named. Ends the script where there are none."""
+    why = {task: task.missing() for task in tasks}
+    for dataset, says in dict.fromkeys((task.dataset, says) for task, says in why.items() if says):
+        print(f"{dataset}: not here: {says}")
+    found = [task for task in tasks if not why[task]]
+    if not found:
+        sys.exit("nothing measured: none of these data are here; REASONINGREC_DATA names the folder that holds them")
+    return found
+
+
 def _do(task: Task, runs: Path, keep_going: bool) -> bool:
     print(f"== {task.dataset}, {task.protocol}, seed {task.seed} {task.variant}".rstrip(), flush=True)
-    if why := task.missing():
-        print(f"not here: {why}")
-        return True
     try:
         decisions, explanations = measure(task, runs)
     except subprocess.CalledProcessError:
         if not keep_going:
-            raise
+            sys.exit(f"{task.folder(runs)}: failed, for the reason above; the same command goes on from there")
         return False
     replace_rows(RESULTS / "decisions.jsonl", decisions)
     replace_rows(RESULTS / "explanations.jsonl", explanations)

@@ -104,11 +104,13 @@ def overview() -> str:
         "seeds. Bold: the highest of its column. †: a fused decision of an earlier form, not measured "
         "again so far.",
         f"![{ALT}](bench.svg)",
-        "`paper` of the MovieLens sets is `honest`: they have no reviews that could leak.",
+        "`paper` of the MovieLens sets is `honest`: they have no reviews that could leak. `strict` of demo is `honest`, "
+        "since no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had.",
     ]
     for protocol, subset in READINGS:
         found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]
         parts += [f"## `{protocol}` / `{subset}`", _table(found)]
+    parts += ["## Looks", _looks(read_rows(RESULTS / "looks.jsonl"), read_rows(RESULTS / "users.jsonl"))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,6 +127,27 @@ def _table(rows: list[dict[str, Any]]) -> str:
         cells = [_cell(_of(rows, method, name), best[name]) for name in datasets]
         blank = why if "" in cells or not cells else ""
         lines.append(f"| {says} | {' | '.join(cells)} | {blank} |")
+    return "\n".join(lines)
+
+
+def _looks(evaluated: list[dict[str, Any]], curves: list[dict[str, Any]]) -> str:
+    """How often each test set was looked at, by protocol; a dataset has the same test questions under each."""
+    lines = [
+        "How often the figures of a test set were computed, as `looks.jsonl` has it, from its first line on: each run "
+        "of `evaluate`, repeats and other seeds included, and each fit of `users.py`. What computes the same figures "
+        "once more, such as `compare`, is not counted. Choices are made on valid; "
+        "[docs/experiments.md](../../docs/experiments.md) names those that were not.",
+        "",
+        "| dataset | `strict` | `honest` | `paper` | learning curves | in all |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in DATASETS:
+        looks = [
+            sum((row["dataset"], row["protocol"]) == (name, protocol) for row in evaluated)
+            for protocol in ("strict", "honest", "paper")
+        ]
+        looks.append(sum(row["looks"] for row in curves if row["name"].startswith(f"{name}-")))
+        lines.append(f"| {name} | {' | '.join(map(str, looks))} | {sum(looks)} |")
     return "\n".join(lines)
 
 

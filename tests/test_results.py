@@ -9,7 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from making import demo_line
 from reasoningrec import read_config
+from reasoningrec.data.split import split
 from reasoningrec.ranking import fuse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +79,8 @@ def test_the_overview_agrees_with_the_results(table: ModuleType) -> None:
 
 def test_the_overview_has_a_row_for_every_system_and_says_why_cells_are_blank(table: ModuleType) -> None:
     overview = load("overview")
-    sections = overview.overview().split("\n## ")[1:]
+    *sections, looks = overview.overview().split("\n## ")[1:]
+    assert looks.startswith("Looks")
     assert len(sections) == len(overview.READINGS)
     for section in sections:
         rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
@@ -204,6 +207,63 @@ def test_data_that_are_not_here_are_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("REASONINGREC_DATA", str(tmp_path))
     assert "fashion" in decisions.Task("fashion", "honest", 0).missing()
     assert decisions.Task("demo", "honest", 0).missing() == ""
+
+
+@pytest.mark.parametrize("script", ["decisions", "audit"])
+@pytest.mark.parametrize("runs", ["file", "file/runs", ""])
+def test_runs_that_can_be_no_folder_are_refused(
+    script: str, runs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load(script)
+    (tmp_path / "file").write_text("", "utf-8")
+    place = str(tmp_path / runs) if runs else ""
+    monkeypatch.setattr(sys, "argv", [script, "--only", "demo:honest", "--runs", place])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 2
+    assert f"--runs: {tmp_path / 'file' if runs else 'nothing'}: is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["decisions", "audit"])
+def test_where_no_data_are_here_nothing_is_called_done(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load(script)
+    monkeypatch.setenv("REASONINGREC_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [script, "--only", "fashion", "--runs", str(tmp_path / "runs")])
+    with pytest.raises(SystemExit, match="nothing measured"):
+        module.main()
+    assert capsys.readouterr().out.startswith("fashion: not here: ")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("script", ["decisions", "audit"])
+def test_a_run_that_fails_is_named(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load(script)
+    runs = tmp_path / "runs"
+    for name in ("demo-honest", "demo-honest-texts"):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "letters.txt").write_text("not a run's", "utf-8")
+    monkeypatch.setattr(sys, "argv", [script, "--only", "demo:honest", "--runs", str(runs)])
+    with pytest.raises(SystemExit, match=r"demo-honest.*: failed, for the reason above"):
+        module.main()
+
+
+def test_looks_are_counted_by_test_set() -> None:
+    overview = load("overview")
+    looked = [{"dataset": "beauty", "protocol": protocol} for protocol in ("strict", "strict", "paper")]
+    curves = [{"name": "beauty-strict-0.5", "looks": 5}, {"name": "fashion-strict-1", "looks": 1}]
+    lines = overview._looks(looked, curves).splitlines()
+    assert "| beauty | 2 | 0 | 1 | 5 | 8 |" in lines
+    assert "| fashion | 0 | 0 | 0 | 1 | 1 |" in lines
+
+
+def test_on_the_made_shop_strict_is_honest() -> None:
+    line = demo_line(400)
+    honest, strict = (split(line.timeline, line.split, protocol) for protocol in ("honest", "strict"))
+    assert honest.equals(strict)
 
 
 def test_the_leak_of_the_authors_descriptions_has_a_figure_and_honest_runs_pass(table: ModuleType) -> None:

@@ -105,6 +105,13 @@ def test_a_run_without_a_leak_passes_every_check(line: Line, protocol: str) -> N
     assert all(check.tried for check in found.values())
 
 
+def test_where_no_text_was_written_from_a_review_the_check_says_so(line: Line) -> None:
+    bare = audited(dataclasses.replace(line, corpus=dataclasses.replace(line.corpus, reviews=line.corpus.reviews[:0])))
+    check = rulings(bare)["sources"]
+    assert (check.ruling, check.tried) == ("passed", 0)
+    assert "nothing that could leak" in check.notes[0]
+
+
 def test_reviews_of_targets_read_by_the_writer_are_found(line: Line, honest: Audited) -> None:
     paper = dataclasses.replace(line, protocol="paper")
     found = rulings(audited(paper))

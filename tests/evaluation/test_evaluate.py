@@ -159,9 +159,9 @@ def test_decision_rows_have_the_written_columns(evaluation: Evaluation) -> None:
     assert len(rows) == 14
     assert list(rows[0]) == [
         "dataset", "protocol", "method", "shots", "seed", "n", "positives", "auc", "auc_low", "auc_high",
-        "balanced_accuracy", "f1", "log_loss", "brier", "ece", "ece_floor", "invalid", "subset", "delong_low",
-        "delong_high", "diff_delong_low", "diff_delong_high", "within_auc", "within_low", "within_high", "legacy",
-        "time", "versus",
+        "threshold", "balanced_accuracy", "f1", "log_loss", "brier", "ece", "ece_floor", "invalid", "subset",
+        "delong_low", "delong_high", "diff_delong_low", "diff_delong_high", "within_auc", "within_low", "within_high",
+        "legacy", "time", "versus",
         "diff", "diff_low", "diff_high", "commit", "date", "machine",
     ]  # fmt: skip
     by_method = {row["method"]: row for row in rows if row["subset"] == "distinct"}

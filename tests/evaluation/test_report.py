@@ -121,8 +121,16 @@ def test_markdown_tables_are_whole_and_hold_no_html(evaluation: Evaluation, samp
     assert "<script" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-    assert widths == {11, 3, 4, 7}
+    assert widths == {12, 3, 4, 7}
     assert len(rows) > 2 * 7
+
+
+def test_each_method_s_threshold_is_printed(evaluation: Evaluation, samples: tuple[Sample, ...], page: str) -> None:
+    markdown = render_markdown(evaluation, samples)
+    for row in evaluation.readings[0].methods:
+        said, beside = figure(row.threshold), figure(row.measures.balanced_accuracy)
+        assert re.search(rf"^\| {row.method} \| .* \| {said} \| {beside} \|", markdown, re.MULTILINE)
+        assert f'<td class="n">{said}</td><td class="n">{beside}</td>' in page
 
 
 def test_weights_are_shown_by_magnitude_when_read_from_a_file(evaluation: Evaluation, tmp_path: Path) -> None:
