@@ -104,8 +104,8 @@ def overview() -> str:
         "seeds. Bold: the highest of its column. †: a fused decision of an earlier form, not measured "
         "again so far.",
         f"![{ALT}](bench.svg)",
-        "`paper` of the MovieLens sets is `honest`: they have no reviews that could leak. `strict` of demo is `honest`, "
-        "since no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had.",
+        "`paper` of the MovieLens sets is `honest`: they have no reviews that could leak. So is `strict` of demo, "
+        "where no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had.",
     ]
     for protocol, subset in READINGS:
         found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]

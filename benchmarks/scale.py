@@ -91,7 +91,7 @@ def measure(rows: int) -> dict[str, Any]:
     fitted = time.perf_counter() - begun
     by_filter = filtering(made(rows).interactions, windows)
     return {
-        "name": "evidence-scale", "value": round(seconds, 2), "unit": "s",
+        "name": f"evidence-scale-{rows}", "value": round(seconds, 2), "unit": "s",
         "baseline": f"a data-frame filter per user and per question, extrapolated from {FILTERED}",
         "baseline_value": round(by_filter, 1), "ratio": round(by_filter / seconds, 1), "rows": rows,
         "users": len(line.users), "items": len(line.items), "questions": numbers.height, "numbers": numbers.width,

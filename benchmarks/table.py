@@ -66,7 +66,7 @@ def tables() -> str:
     explanations = read_rows(RESULTS / "explanations.jsonl")
     parts = [PICTURE, *(_decisions(decisions, protocol, subset) for protocol, subset in READINGS)]
     students, speed = read_rows(RESULTS / "students.jsonl"), read_rows(RESULTS / "speed.jsonl")
-    more = [_students(students), _speed(speed)]
+    more = [_students(students), _speed(speed), _scale(speed)]
     parts += [_calibration(decisions), _ablations(decisions), _explanations(explanations, decisions)]
     if any("†" in part for part in parts):
         parts.append("† By an earlier form of the decision, not measured again so far.")
@@ -250,9 +250,7 @@ def _students(rows: list[dict[str, Any]]) -> str:
 
 
 def _speed(rows: list[dict[str, Any]]) -> str:
-    """What was timed side by side with something else."""
-    if not rows:
-        return ""
+    """What was timed side by side with something else; that for many rows has a table of its own."""
     lines = [
         "**Speed and memory**, each measured in one run with what it is compared with",
         "",
@@ -262,8 +260,29 @@ def _speed(rows: list[dict[str, Any]]) -> str:
             f"| {row['name']} | {row['value']:,g} {row['unit']} | {row['baseline']} | "
             f"{row['baseline_value']:,g} {row['unit']} | {row['ratio']:g} |"
             for row in rows
+            if "latent_s" not in row
         ),
     ]
+    return "\n".join(lines)
+
+
+def _scale(rows: list[dict[str, Any]]) -> str:
+    """Windows and evidence of many made interactions, size by size."""
+    lines = [
+        "**Windows and evidence of many interactions**, made ones, on one machine in one run; the published way is a "
+        "filter of the table per user and per question, extrapolated from 12 of each",
+        "",
+        "| interactions | users | items | windows and evidence | per interaction | the factorisation, beside it "
+        "| memory at most | the published way | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted((row for row in rows if "latent_s" in row), key=lambda row: int(row["rows"])):
+        memory = max(row["memory_mb"], row["latent_mb"]) / 1000
+        lines.append(
+            f"| {row['rows']:,} | {row['users']:,} | {row['items']:,} | {row['value']:,.0f} s "
+            f"| {row['us_per_row']:.1f} us | {row['latent_s']:,.0f} s | {memory:.1f} GB "
+            f"| {row['baseline_value']:,.0f} s | {row['ratio']:.0f} |"
+        )
     return "\n".join(lines)
 
 
