@@ -110,6 +110,7 @@ def overview() -> str:
     for protocol, subset in READINGS:
         found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]
         parts += [f"## `{protocol}` / `{subset}`", _table(found)]
+    parts += ["## Audits", _audits(read_rows(RESULTS / "audit.jsonl"))]
     parts += ["## Looks", _looks(read_rows(RESULTS / "looks.jsonl"), read_rows(RESULTS / "users.jsonl"))]
     return "\n\n".join(parts) + "\n"
 
@@ -128,6 +129,41 @@ def _table(rows: list[dict[str, Any]]) -> str:
         blank = why if "" in cells or not cells else ""
         lines.append(f"| {says} | {' | '.join(cells)} | {blank} |")
     return "\n".join(lines)
+
+
+def _audits(rows: list[dict[str, Any]]) -> str:
+    """What `reasoningrec audit` found in each run, and what its targets' texts tell of the answer."""
+    lines = [
+        "What `reasoningrec audit` found ([docs/audit.md](../../docs/audit.md) says what each check compares): a find "
+        "names how many of how many comparisons; what is not provable has no times, or texts that were written "
+        "elsewhere. Beside it the AUC, on test, of a classifier that reads the target's text alone.",
+        "",
+        "| dataset | protocol | passed | found | not provable | without the description | with it | what it adds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for run in dict.fromkeys((row["dataset"], row["protocol"]) for row in rows):
+        those = [row for row in rows if (row["dataset"], row["protocol"]) == run]
+        checks = [row for row in those if "ruling" in row]
+        said = {
+            ruling: [row for row in checks if row["ruling"] == ruling] for ruling in ("passed", "found", "not provable")
+        }
+        found = [f"{_check(row)} ({row['value']:,} of {row['n']:,})" for row in said["found"]]
+        cells = [
+            f"{len(said['passed'])} of {len(checks)}", ", ".join(found), ", ".join(map(_check, said["not provable"])),
+            *(_text(row) for row in those if "ruling" not in row),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join((*run, *cells))} |")
+    return "\n".join(lines)
+
+
+def _check(row: dict[str, Any]) -> str:
+    return f"`{row['measure'].removeprefix('check ')}`"
+
+
+def _text(row: dict[str, Any]) -> str:
+    sign = "+" if row["measure"].startswith("gain") else ""
+    value, low, high = (f"{round(row[name], 3) + 0.0:{sign}.3f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _looks(evaluated: list[dict[str, Any]], curves: list[dict[str, Any]]) -> str:

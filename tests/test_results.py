@@ -79,8 +79,8 @@ def test_the_overview_agrees_with_the_results(table: ModuleType) -> None:
 
 def test_the_overview_has_a_row_for_every_system_and_says_why_cells_are_blank(table: ModuleType) -> None:
     overview = load("overview")
-    *sections, looks = overview.overview().split("\n## ")[1:]
-    assert looks.startswith("Looks")
+    *sections, audits, looks = overview.overview().split("\n## ")[1:]
+    assert (audits.split("\n")[0], looks.split("\n")[0]) == ("Audits", "Looks")
     assert len(sections) == len(overview.READINGS)
     for section in sections:
         rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
@@ -249,6 +249,21 @@ def test_a_run_that_fails_is_named(
     monkeypatch.setattr(sys, "argv", [script, "--only", "demo:honest", "--runs", str(runs)])
     with pytest.raises(SystemExit, match=r"demo-honest.*: failed, for the reason above"):
         module.main()
+
+
+def test_every_audited_run_has_its_line() -> None:
+    overview = load("overview")
+    place = {"dataset": "demo", "protocol": "paper"}
+    rows = [
+        {**place, "measure": "check times", "ruling": "passed", "value": 0, "n": 10},
+        {**place, "measure": "check sources", "ruling": "found", "value": 3, "n": 1000},
+        {**place, "measure": "check overlap", "ruling": "not provable", "value": 0, "n": 5},
+        {**place, "measure": "target text", "value": 0.5, "low": 0.4, "high": 0.6},
+        {**place, "measure": "gain from the description", "value": -0.0001, "low": -0.1, "high": 0.1},
+    ]
+    *_, line = overview._audits(rows).splitlines()
+    assert line.startswith("| demo | paper | 1 of 3 | `sources` (3 of 1,000) | `overlap` | 0.500 [0.400, 0.600] | ")
+    assert line.endswith(" | +0.000 [-0.100, +0.100] |")
 
 
 def test_looks_are_counted_by_test_set() -> None:

@@ -59,6 +59,16 @@ def test_what_methods_gain_is_measured_where_both_were_run(cli: Cli, small_run: 
     missing = cli("audit", "--run", small_run, "--against", paper_run, "--sample", "1")
     assert missing.code == 0
     assert f"not known: {paper_run} has no predictions" in missing.out
+    assert "not by the protocol alone" not in missing.out
+
+
+def test_what_differs_besides_the_protocol_is_told(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.toml"
+    path.write_text(SMALL + '\n[texts]\nprompts = "paper"\n', "utf-8")
+    with Screen() as screen:
+        run_line(tmp_path / "run", read(path), screen, "profile")
+    answer = cli("audit", "--run", small_run, "--against", tmp_path / "run", "--sample", "1")
+    assert "not by the protocol alone: the two runs differ in texts, too" in answer.out
 
 
 def test_a_run_against_its_copy_gains_nothing(cli: Cli, small_run: Path, tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def _gains(console: Console, other: Against) -> None:
     from reasoningrec.evaluation.report import figure, with_interval
 
     say(console, f"\nWhat each method gains in {other.run} (protocol {other.protocol})", "bold")
+    if other.differs:
+        named = ", ".join(other.differs)
+        say(console, f"  not by the protocol alone: the two runs differ in {named}, too")
     if other.note:
         say(console, f"  not known: {other.note}")
         return

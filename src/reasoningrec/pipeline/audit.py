@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from reasoningrec.config import Protocol
+from reasoningrec.config import Config, Protocol
 from reasoningrec.data import evidence
 from reasoningrec.data.audit import Audited, Check, audit
 from reasoningrec.data.timeline import Timeline
@@ -54,6 +54,8 @@ class Against:
     gains: tuple[Gain, ...]
     note: str = ""
     """Why there are no gains."""
+    differs: tuple[str, ...] = ()
+    """Sections and settings in which the runs differ besides the protocol: a gain is of all of them together."""
 
 
 @dataclass(frozen=True)
@@ -210,13 +212,21 @@ def _against(space: Workspace, side: _Side, other: Workspace, folder: Path) -> A
             f"{folder}: asks other test questions, or has other answers to them, than {space.folder}",
             hint="Give both runs the same [data] and split.tests_per_user.",
         )
-    found = Against(str(folder), config.protocol, text_figures(other, theirs), ())
+    differs = _differing(space.config, config)
+    found = Against(str(folder), config.protocol, text_figures(other, theirs), (), differs=differs)
     for run, stage in product((Run.read(space.folder), Run.read(folder)), predictions.FILES):
         if stage not in run.stages or run.stages[stage].status != "done":
-            return Against(found.run, found.protocol, found.text, (), f"{run.folder} has no predictions of {stage}")
+            return replace(found, note=f"{run.folder} has no predictions of {stage}")
         check_made_from(run, stage)
         run.check(stage)
-    return Against(found.run, found.protocol, found.text, _gains(space, other, side))
+    return replace(found, gains=_gains(space, other, side))
+
+
+def _differing(here: Config, there: Config) -> tuple[str, ...]:
+    """What of two configurations differs and can move a prediction, the protocol apart."""
+    quiet = {"protocol", "cache", "prices", "budget", "evaluate", "report"}
+    mine, theirs = (config.model_dump(exclude=quiet) for config in (here, there))
+    return tuple(name for name, value in mine.items() if value != theirs[name])
 
 
 def _gains(space: Workspace, other: Workspace, side: _Side) -> tuple[Gain, ...]:
