@@ -121,16 +121,18 @@ def test_markdown_tables_are_whole_and_hold_no_html(evaluation: Evaluation, samp
     assert "<script" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-    assert widths == {12, 3, 4, 7}
+    assert widths == {11, 3, 4, 8}
     assert len(rows) > 2 * 7
 
 
 def test_each_method_s_threshold_is_printed(evaluation: Evaluation, samples: tuple[Sample, ...], page: str) -> None:
     markdown = render_markdown(evaluation, samples)
     for row in evaluation.readings[0].methods:
-        said, beside = figure(row.threshold), figure(row.measures.balanced_accuracy)
-        assert re.search(rf"^\| {row.method} \| .* \| {said} \| {beside} \|", markdown, re.MULTILINE)
-        assert f'<td class="n">{said}</td><td class="n">{beside}</td>' in page
+        said, beside = figure(row.threshold), figure(row.more.legacy)
+        assert re.search(rf"^\| {row.method} \| .* \| {beside} \| {said} \|", markdown, re.MULTILINE)
+        assert f'<td class="n">{beside}</td><td class="n">{said}</td>' in page
+        if row.kind == "fused":
+            assert all(f"from a fused probability of {said} on" in text for text in (markdown, page))
 
 
 def test_weights_are_shown_by_magnitude_when_read_from_a_file(evaluation: Evaluation, tmp_path: Path) -> None:
