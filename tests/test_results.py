@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import polars as pl
 import pytest
 
 from making import demo_line
 from reasoningrec import read_config
+from reasoningrec.config import SplitConfig
 from reasoningrec.data.split import split
 from reasoningrec.ranking import fuse
 
@@ -303,6 +306,34 @@ def test_the_page_on_the_audit_has_the_measured_figures(table: ModuleType) -> No
             sign = "+" if row["measure"].startswith("gain") else ""
             value, low, high = (f"{row[name]:{sign}.3f}".replace("-", "−") for name in ("value", "low", "high"))
             assert f"{value} [{low}, {high}]" in text
+
+
+def test_the_page_on_evaluation_has_the_figures_within_users(table: ModuleType) -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text("utf-8").replace("*", "")
+    said = {
+        "reasoningrec": "ReasoningRec, without the student", "logistic": "logistic regression",
+        "boosting": "boosted trees", "item-share": "share of likes of the item", "user-item-share": "both shares",
+        "popularity": "popularity", "user-share": "share of likes of the user",
+    }  # fmt: skip
+    within = load("within")
+    rows = table.read_rows(table.RESULTS / "within.jsonl")
+    found = {(row["method"], row["past"], row["protocol"]): row for row in rows}
+    for method, name in said.items():
+        growing, fixed = ([found[method, past, protocol] for protocol in within.PROTOCOLS] for past in within.PASTS)
+        plain = " / ".join(f"{row['within']:.3f}" for row in growing)
+        full = " / ".join(f"{row['within']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in fixed)
+        flat = full.replace(" [0.500, 0.500]", "")
+        assert f"| {name} | {plain} | {flat} |" in text
+
+
+def test_at_one_moment_every_target_of_a_user_has_the_past_of_the_first() -> None:
+    windows = replace(demo_line(60), split=SplitConfig(tests_per_user=3)).windows
+    asked = load("within").at_one_moment(windows)
+    assert not asked.equals(windows)
+    for role, user in windows.select("role", "user").unique().iter_rows():
+        mine = (pl.col("role") == role) & (pl.col("user") == user)
+        before, after = (frame.filter(mine)["past"].to_list() for frame in (windows, asked))
+        assert after == ([min(before)] * len(before) if role == "test" else before)
 
 
 def test_users_that_are_learned_from_are_drawn_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

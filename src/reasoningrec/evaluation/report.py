@@ -46,7 +46,8 @@ SUBSETS: Final[Mapping[str, str]] = {
 VIEWS: Final = (
     "DeLong: intervals by formula, which take queries for independent; given where a cluster of twins has one query.",
     "AUC within users: of one user’s like and dislike, how often the like is scored higher, ties half; over users who "
-    "have both, with intervals over clusters.",
+    "have both, with intervals over clusters. A later target’s past holds the answers to the earlier ones, so counts "
+    "of the user’s own past fall below chance here, though not among items that are asked about at one moment.",
     "Legacy “AUC”: what the paper’s code prints, the area under the curve of hard answers (Yes from 0.5 on). It is the "
     "balanced accuracy at 0.5, not an AUC of scores, and is shown to compare with published figures only.",
 )
