@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,24 @@ MOST = 30_000
 def measure(dataset: str, protocol: str) -> dict[str, object]:
     """The row of one dataset and protocol."""
     config = read(ROOT / "examples" / f"{dataset}.toml").model_copy(update={"protocol": protocol})
-    rows, rng = Rows.of(config), np.random.default_rng(0)
-    moment = rows.user * (int(rows.clock.max()) + 1) + rows.clock
+    rows = Rows.of(config)
     found, n, wrong = [], 0, 0
+    for learned, asked in last_targets(rows, protocol):
+        aucs, against = _figures(rows, learned, asked)
+        found.append(aucs)
+        n, wrong = n + int(asked.sum()), max(wrong, against)
+    row: dict[str, object] = {"name": f"{dataset}-{protocol}", "n": n, "weights_against": wrong}
+    for name, values in zip(("plain", "signed", "plain_and_trees", "signed_and_trees"), zip(*found, strict=True),
+                            strict=True):  # fmt: skip
+        row |= {name: round(float(np.mean(values)), 4), f"{name}_by_target": [round(value, 4) for value in values]}
+    print(row, flush=True)
+    return row
+
+
+def last_targets(rows: Rows, protocol: str) -> Iterator[tuple[Bools, Bools]]:
+    """Rows to learn from and rows to ask about, for each of the last three targets before test."""
+    rng = np.random.default_rng(0)
+    moment = rows.user * (int(rows.clock.max()) + 1) + rows.clock
     for place in PLACES:
         target = rows.after == place
         learned = rows.after > place
@@ -47,15 +63,7 @@ def measure(dataset: str, protocol: str) -> dict[str, object]:
             learned &= ~np.isin(moment, moment[target])
         kept = np.zeros_like(learned)
         kept[rng.permutation(np.flatnonzero(learned))[:MOST]] = True
-        aucs, against = _figures(rows, kept, target & rows.counted)
-        found.append(aucs)
-        n, wrong = n + int((target & rows.counted).sum()), max(wrong, against)
-    row: dict[str, object] = {"name": f"{dataset}-{protocol}", "n": n, "weights_against": wrong}
-    for name, values in zip(("plain", "signed", "plain_and_trees", "signed_and_trees"), zip(*found, strict=True),
-                            strict=True):  # fmt: skip
-        row |= {name: round(float(np.mean(values)), 4), f"{name}_by_target": [round(value, 4) for value in values]}
-    print(row, flush=True)
-    return row
+        yield kept, target & rows.counted
 
 
 def _figures(rows: Rows, learned: Bools, asked: Bools) -> tuple[list[float], int]:
