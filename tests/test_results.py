@@ -16,6 +16,7 @@ from reasoningrec import read_config
 from reasoningrec.config import SplitConfig
 from reasoningrec.data.split import split
 from reasoningrec.ranking import fuse
+from reasoningrec.ranking.fuse import NUMBERS
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
@@ -324,6 +325,21 @@ def test_the_page_on_evaluation_has_the_figures_within_users(table: ModuleType) 
         full = " / ".join(f"{row['within']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in fixed)
         flat = full.replace(" [0.500, 0.500]", "")
         assert f"| {name} | {plain} | {flat} |" in text
+
+
+def test_the_page_on_experiments_has_what_each_kind_of_number_brings(table: ModuleType) -> None:
+    without = load("without")
+    lines = (ROOT / "docs" / "experiments.md").read_text("utf-8").splitlines()
+    rows = {row["name"]: row for row in table.read_rows(table.RESULTS / "without.jsonl")}
+    order = [f"{name}-{protocol}" for protocol in ("strict", "honest") for name in ("fashion", "beauty", "ml-100k")]
+    shown = [rows[name] for name in (*order, "demo-honest")]
+    whole = " | ".join(f"{row['whole']:.3f}" for row in shown)
+    assert f"| nothing: the whole | {whole} |" in lines
+    for kind in list(without.KINDS)[1:]:
+        values = [round(row["without"][kind], 3) + 0.0 for row in shown]
+        said = [f"{value:+.3f}".replace("-", "−") if value else "0.000" for value in values]
+        assert f"| {kind} | {' | '.join(said)} |" in lines
+    assert {name for names in without.KINDS.values() for name in names} <= {*NUMBERS}
 
 
 def test_at_one_moment_every_target_of_a_user_has_the_past_of_the_first() -> None:
