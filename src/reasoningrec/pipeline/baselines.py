@@ -21,17 +21,17 @@ from reasoningrec.student.score import use_threads
 FACTORS: Final = tuple(factors.METHODS)
 RULE: Final = 1
 """Of how the trained ones learn: raised with every change of the code that moves their answers."""
+OF_FEW: Final = 2
+"""The same, of how all of them learn from few shots."""
 
 
 def baseline_fields(space: Workspace) -> dict[str, Json]:
     """What answers depend on besides the evidence; of what is trained, nothing where nothing is."""
     config = space.config.baselines
-    fields: dict[str, Json] = {"seed": space.config.seed, "shots": config.shots, "regression": regression.settings()}
-    if config.shots:
-        fields["shots at"] = "the share of likes of all"
+    fields: dict[str, Json] = {"seed": space.config.seed, "regression": regression.settings()}
     if methods := trained_of(config):
         fields |= {**config.model_dump(mode="json"), "methods": methods, "threads": space.config.threads, "rule": RULE}
-    return fields
+    return fields | {"shots": [config.shots, OF_FEW] if config.shots else 0}
 
 
 def trained_of(config: BaselinesConfig) -> list[str]:
