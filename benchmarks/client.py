@@ -30,8 +30,6 @@ from reasoningrec.llm.limits import Purse
 from reasoningrec.llm.remember import Remembering
 
 sys.path.insert(0, str(Path(__file__).parent))
-from keeping import keep
-from table import RESULTS
 
 LATENCY = 0.05
 IN_FLIGHT = 64
@@ -154,6 +152,9 @@ def main() -> None:
         print(f"{row['name']:<22}{row['value']:>9} {row['unit']:<9}{row['ratio']:>8} of {row['baseline']}")
     print(f"load before: {load} on {os.cpu_count()} cores; {found[0]['cpu_ms_per_call']} ms of processor to a call")
     if asked.keep:
+        from keeping import keep  # late: it brings 200 MB of libraries, and the memory measured is to be the client's
+        from table import RESULTS
+
         keep(RESULTS / "speed.jsonl", found, load=load)
 
 

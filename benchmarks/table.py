@@ -85,7 +85,7 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for dataset in DATASETS:
-        those = [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == (dataset, protocol, subset)]
+        those = _of(rows, dataset, protocol, subset)
         found = {row["method"]: row for row in those if row["seed"] == 0}
         if "reasoningrec" not in found:
             continue
@@ -100,6 +100,11 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
             f"| {_added(found.get('no-student'))}{_range(those, 'no-student', -1)} |"
         )
     return "\n".join(lines)
+
+
+def _of(rows: list[dict[str, Any]], dataset: str, protocol: str, subset: str) -> list[dict[str, Any]]:
+    """Every method's rows of one reading of one dataset."""
+    return [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == (dataset, protocol, subset)]
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> str:
@@ -139,8 +144,7 @@ def _calibration(rows: list[dict[str, Any]]) -> str:
     ]
     for protocol, subset in READINGS:
         for dataset in DATASETS:
-            where = (dataset, protocol, subset)
-            those = [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == where]
+            those = _of(rows, dataset, protocol, subset)
             if fused := [row for row in those if row["method"] == "reasoningrec"]:
                 error, floor, score = (fmean(row[name] for row in fused) for name in ("ece", "ece_floor", "brier"))
                 lines.append(
@@ -165,8 +169,7 @@ def _ablations(rows: list[dict[str, Any]]) -> str:
     table = [["dataset", "protocol", *PARTS.values(), "fused moves by"]]
     for protocol, subset in READINGS:
         for dataset in DATASETS:
-            where = (dataset, protocol, subset)
-            those = [row for row in rows if (row["dataset"], row["protocol"], row["subset"]) == where]
+            those = _of(rows, dataset, protocol, subset)
             whole, *parts = ({row["seed"]: row["auc"] for row in those if row["method"] == method} for method in PARTS)
             if any(parts):
                 gained = [_gained(part, whole) for part in parts]
