@@ -56,6 +56,22 @@ def test_version(cli: Cli) -> None:
     assert cli("--version").out == f"reasoningrec {reasoningrec.__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "10000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_threads_that_wait_give_their_core_away_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str | None
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that what is set below goes when the test ends
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        app.main(["--version"])
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import json, sys\n"

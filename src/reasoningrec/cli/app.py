@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             141 the reader of the output left early.
     """
     _show_any_text()
+    _share_cores()
     try:
         app(args=arguments, prog_name="reasoningrec")
     except ReasoningRecError as error:
@@ -92,6 +94,16 @@ def _show_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _share_cores() -> None:
+    """Have PyTorch's threads wait for one another without the core for all but the first moment.
+
+    A thread that waits actively, by default for milliseconds, holds the core that the one it waits for needs where the
+    machine has other work, too. libgomp reads this when PyTorch is loaded; see docs/decisions/0032-shared-cores.md.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def _stop(message: str, code: int) -> None:
