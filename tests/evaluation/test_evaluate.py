@@ -161,6 +161,7 @@ def test_decision_rows_have_the_written_columns(evaluation: Evaluation) -> None:
         "dataset", "protocol", "method", "shots", "seed", "n", "positives", "auc", "auc_low", "auc_high",
         "threshold", "balanced_accuracy", "f1", "log_loss", "brier", "ece", "ece_floor", "invalid", "subset",
         "delong_low", "delong_high", "diff_delong_low", "diff_delong_high", "within_auc", "within_low", "within_high",
+        "within_diff", "within_diff_low", "within_diff_high",
         "legacy", "time", "versus",
         "diff", "diff_low", "diff_high", "commit", "date", "machine",
     ]  # fmt: skip

@@ -52,6 +52,25 @@ def test_what_is_added_to_all_of_a_users_scores_changes_nothing(seed: int) -> No
     assert within_users(labels, scores, groups, **HOW) == within_users(labels, scores + generous, groups, **HOW)
 
 
+def test_a_difference_is_that_of_the_two_and_paired() -> None:
+    """Two methods that err on the same users: each is uncertain, their difference less so."""
+    rng = np.random.default_rng(3)
+    user = np.repeat(np.arange(60), 6)
+    labels, hard = rng.random(360) < 0.5, rng.random(60)[user] < 0.5
+    one = np.where(hard, rng.random(360), labels + 0.1 * rng.random(360))
+    two = one + 0.4 * rng.random(360)
+    first, second = (within_users(labels, scores, (user, user), **HOW) for scores in (one, two))
+    gap = within_users(labels, one, (user, user), **HOW, minus=two)
+    assert first is not None
+    assert second is not None
+    assert gap is not None
+    assert gap.auc == pytest.approx(first.auc - second.auc)
+    assert gap.low < gap.auc < gap.high
+    assert gap.high - gap.low < first.high - first.low
+    none = within_users(labels, one, (user, user), **HOW, minus=one)
+    assert (none.auc, none.low, none.high) == (0, 0, 0)
+
+
 def test_generosity_alone_has_a_high_auc_and_tells_no_items_apart() -> None:
     rng = np.random.default_rng(1)
     user = np.repeat(np.arange(200), 4)
@@ -104,6 +123,21 @@ def test_several_targets_of_a_user_are_read_within_it(inputs: EvaluateInputs) ->
     assert fused.within_high is not None
     assert fused.within_low < fused.within_auc < fused.within_high
     assert "3.0 test targets" in who_is_compared(reading)
+    versus = next(result.more for result in reading.methods if result.method == reading.methods[0].versus)
+    assert fused.within_diff == pytest.approx(fused.within_auc - versus.within_auc)
+    assert versus.within_diff is None
+    for text in (render_html(found, ()), render_markdown(found, ())):
+        assert "difference within users" in text
+        assert "DeLong]" not in text  # several questions of a user are not independent
+        assert "AUC, DeLong" not in text
+
+
+def test_views_that_no_method_has_are_not_in_the_table(inputs: EvaluateInputs) -> None:
+    """One target per user: nothing within users, and by formula only where no cluster has twins."""
+    found = evaluate(inputs)
+    assert "difference within users" not in render_html(found, ()) + render_markdown(found, ())
+    assert render_html(found, ()).count("AUC [DeLong]") == 1  # of the two readings, `distinct`
+    assert render_markdown(found, ()).count("AUC, DeLong") == 1
 
 
 def test_the_report_says_what_auc_measures_here(inputs: EvaluateInputs) -> None:

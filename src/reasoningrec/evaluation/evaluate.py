@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -102,6 +103,10 @@ class Views:
     """AUC over pairs of one user's like and dislike."""
     within_low: float | None = None
     within_high: float | None = None
+    within_diff: float | None = None
+    """The same minus that of `versus`, paired."""
+    within_diff_low: float | None = None
+    within_diff_high: float | None = None
     legacy: float | None = None
     """What the paper's code prints as AUC: that of the hard answers, yes from 0.5 on. It is the balanced accuracy."""
 
@@ -345,17 +350,16 @@ def _with_views(results: Sequence[MethodResult], test: _Side, inputs: EvaluateIn
     found = delong.delong(test.labels, np.array(list(complete.values()))) if independent and complete else None
     place = {method: n for n, method in enumerate(complete)}
     users = _codes(test.users)
+    inside = partial(within.within_users, test.labels, groups=(users, test.cluster), level=level, draws=draws)
     shown = []
     for result in results:
         row = complete[result.method]
-        inside = within.within_users(test.labels, row, (users, test.cluster), level=level, draws=draws)
         said_yes = np.where(np.isnan(test.probabilities[result.method]), ~test.labels, row >= LEGACY)
-        views = Views(
-            within_auc=inside.auc if inside else None,
-            within_low=inside.low if inside else None,
-            within_high=inside.high if inside else None,
-            legacy=decisions.balanced_accuracy(test.labels, said_yes),
-        )
+        views = Views(legacy=decisions.balanced_accuracy(test.labels, said_yes))
+        if own := inside(row):
+            views = replace(views, within_auc=own.auc, within_low=own.low, within_high=own.high)
+        if result.versus and (gap := inside(row, minus=complete[result.versus])):
+            views = replace(views, within_diff=gap.auc, within_diff_low=gap.low, within_diff_high=gap.high)
         if found:
             views = _by_delong(views, result, found, place, level)
         shown.append(replace(result, more=views))

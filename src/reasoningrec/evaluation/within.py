@@ -19,7 +19,7 @@ from reasoningrec.evaluation.uncertainty import Interval, cluster_counts, percen
 @dataclass(frozen=True, slots=True)
 class Within:
     """AUC over pairs of one user's like and dislike, each pair counted once (known elsewhere as GAUC, weighted by
-    pairs; ties count half)."""
+    pairs; ties count half), or the difference of two of them."""
 
     auc: float
     low: float | None
@@ -38,6 +38,7 @@ def within_users(
     *,
     level: float,
     draws: tuple[int, int],
+    minus: Floats | None = None,
 ) -> Within | None:
     """The AUC within users with an interval over clusters.
 
@@ -47,13 +48,25 @@ def within_users(
         groups: user_n and cluster_n; a user is in one cluster whole.
         level: of the interval.
         draws: resamples and their seed.
+        minus: scores_n of another method, whose AUC is taken off; the interval is that of the paired difference.
 
     Returns:
         None where no user has a like and a dislike.
     """
     user, cluster = groups
     _, cluster_n = np.unique(cluster, return_inverse=True)
-    won, pairs = np.zeros(cluster_n.max(initial=0) + 1), np.zeros(cluster_n.max(initial=0) + 1)
+    won, pairs = _won(labels, scores, user, cluster_n)
+    if minus is not None:
+        won -= _won(labels, minus, user, cluster_n)[0]
+    if not pairs.sum():
+        return None
+    interval = _interval(won, pairs, level, draws)
+    return Within(float(won.sum() / pairs.sum()), *(interval or (None, None)))
+
+
+def _won(labels: Bools, scores: Floats, user: NDArray[np.int64], cluster_n: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Of each cluster, the pairs of one user's like and dislike in which the like is scored higher, and all."""
+    won, pairs = np.zeros((2, cluster_n.max(initial=0) + 1))
     for rows in np.split(order := np.argsort(user, kind="stable"), np.flatnonzero(np.diff(user[order])) + 1):
         area = decisions.auc(labels[rows], scores[rows])
         if area is not None:
@@ -61,10 +74,7 @@ def within_users(
             count = likes * (len(rows) - likes)
             won[cluster_n[rows[0]]] += area * count
             pairs[cluster_n[rows[0]]] += count
-    if not pairs.sum():
-        return None
-    interval = _interval(won, pairs, level, draws)
-    return Within(float(won.sum() / pairs.sum()), *(interval or (None, None)))
+    return won, pairs
 
 
 def _interval(won: Floats, pairs: Floats, level: float, draws: tuple[int, int]) -> Interval | None:
