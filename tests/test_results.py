@@ -324,7 +324,10 @@ def test_the_page_on_evaluation_has_the_figures_within_users(table: ModuleType) 
         plain = " / ".join(f"{row['within']:.3f}" for row in growing)
         full = " / ".join(f"{row['within']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in fixed)
         flat = full.replace(" [0.500, 0.500]", "")
-        assert f"| {name} | {plain} | {flat} |" in text
+        gaps = " / ".join(f"{row['ours']:+.3f} [{row['ours_low']:+.3f}, {row['ours_high']:+.3f}]" for row in fixed)
+        assert f"| {name} | {plain} | {flat} | {gaps if method != within.OURS else ''} |" in text
+    lows = [row["ours_low"] for row in rows if row["past"] == within.PASTS[1] and row["method"] != within.OURS]
+    assert ("every interval of a difference above zero" in text.replace("\n", " ")) == (min(lows) > 0)
 
 
 def test_the_page_on_experiments_has_what_each_kind_of_number_brings(table: ModuleType) -> None:
