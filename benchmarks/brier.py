@@ -1,4 +1,4 @@
-"""Measure the squared error of the decision beside that of the plain regressions, and of other ways to say how sure it is.
+"""Measure the squared error of the decision, beside that of plain regressions and of other ways to say how sure it is.
 
     python benchmarks/brier.py [--only NAME:PROTOCOL ...]
 

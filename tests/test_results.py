@@ -345,6 +345,18 @@ def test_the_page_on_experiments_has_what_each_kind_of_number_brings(table: Modu
     assert {name for names in without.KINDS.values() for name in names} <= {*NUMBERS}
 
 
+def test_the_page_on_experiments_has_the_squared_errors(table: ModuleType) -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text("utf-8")
+    rows = {row["name"]: row for row in table.read_rows(table.RESULTS / "brier.jsonl")}
+    order = [f"{name}-strict" for name in ("fashion", "beauty", "ml-100k")]
+    order += [f"{name}-honest" for name in ("fashion", "beauty", "amazon-fashion-5core", "ml-100k", "demo")]
+    for said in rows[order[0]]["brier"]:
+        shown = " | ".join(f"{rows[name]['brier'][said]:.4f}" for name in order)
+        assert f"| {said} | {shown} |" in text
+    for method in ("decision", "logistic"):
+        assert ", ".join(f"{value:.4f}" for value in rows["beauty-honest"]["by_target"][method]) in text
+
+
 def test_at_one_moment_every_target_of_a_user_has_the_past_of_the_first() -> None:
     windows = replace(demo_line(60), split=SplitConfig(tests_per_user=3)).windows
     asked = load("within").at_one_moment(windows)
