@@ -3,9 +3,9 @@
     python benchmarks/brier.py [--only NAME:PROTOCOL ...]
 
 Needs REASONINGREC_DATA for all but demo. The questions are those of `signs.py`: each user's last three targets before
-test, each asked of models fitted on what lies before it; there is no student, and no test target is looked at. Figures
-are Brier scores, means over the three targets and by target, and replace those of the same names in
-benchmarks/results/brier.jsonl.
+test, each asked of models fitted on what lies before it; the row before is the decision's valid. There is no student,
+and no test target is looked at. Figures are Brier scores, means over the three targets and by target, and replace those
+of the same names in benchmarks/results/brier.jsonl.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from reasoningrec.baselines.regression import Linear, Trees, inputs
 from reasoningrec.baselines.statistics import sigmoid
 from reasoningrec.config import read
 from reasoningrec.data.timeline import Bools, Floats
-from reasoningrec.ranking.fuse import NUMBERS, SIGNS
+from reasoningrec.ranking.fuse import learn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from keeping import keep
-from learned import Rows
-from signs import PAIRS, last_targets
+from learned import PLACES, Rows
+from signs import PAIRS, before, last_targets
 from table import RESULTS, ROOT
 
 
@@ -36,9 +37,10 @@ def measure(dataset: str, protocol: str) -> dict[str, object]:
     rows = Rows.of(config)
     found: dict[str, list[float]] = {}
     n = 0
-    for learned, asked in last_targets(rows, protocol):
+    for place, (learned, asked) in zip(PLACES, last_targets(rows, protocol), strict=True):
         n += int(asked.sum())
-        for name, said in answered(rows, learned, asked).items():
+        valid = before(rows, place, protocol) & (rows.after == place + 1)
+        for name, said in answered(rows, learned, valid, asked).items():
             found.setdefault(name, []).append(float(((said - rows.labels[asked]) ** 2).mean()))
     row = {
         "name": f"{dataset}-{protocol}",
@@ -50,19 +52,24 @@ def measure(dataset: str, protocol: str) -> dict[str, object]:
     return row
 
 
-def answered(rows: Rows, learned: Bools, asked: Bools) -> Mapping[str, Floats]:
+def answered(rows: Rows, learned: Bools, valid: Bools, asked: Bools) -> Mapping[str, Floats]:
     """What -> P(like) of the rows asked."""
     seen, new, labels = rows.numbers.filter(learned), rows.numbers.filter(asked), rows.labels[learned]
-    plain, names = inputs(seen), inputs(seen, NUMBERS)
-    linear, trees = Linear.fit(seen, labels, names, SIGNS)(new), Trees.fit(seen, labels, names, 0)(new)
-    decided = (linear + trees) / 2
+    plain = inputs(seen)
+    role = pl.Series(np.where(valid, "valid", "train")).filter(valid | learned)
+    deciding = learn(rows.numbers.filter(valid | learned), rows.labels[valid | learned], role, 0)
+    none = np.full(len(role), np.nan), np.full(new.height, np.nan)
+    decision, _ = deciding.with_student(none[0])
+    linear, trees = deciding.linear(new), deciding.trees(new)
+    mean = (linear + trees) / 2
     return {
         "logistic": sigmoid(Linear.fit(seen, labels, plain)(new)),
         "boosting": sigmoid(Trees.fit(seen, labels, plain, 0)(new)),
-        "decision": sigmoid(decided),
+        "decision": decision(new, none[1]),
+        "mean of log-odds, taken as it is": sigmoid(mean),
+        "mean of log-odds, by 0.9": sigmoid(0.9 * mean),
+        "mean of log-odds, by 1.1": sigmoid(1.1 * mean),
         "mean of probabilities": (sigmoid(linear) + sigmoid(trees)) / 2,
-        "log-odds by 0.9": sigmoid(0.9 * decided),
-        "log-odds by 1.1": sigmoid(1.1 * decided),
     }
 
 

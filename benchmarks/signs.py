@@ -55,15 +55,20 @@ def measure(dataset: str, protocol: str) -> dict[str, object]:
 def last_targets(rows: Rows, protocol: str) -> Iterator[tuple[Bools, Bools]]:
     """Rows to learn from and rows to ask about, for each of the last three targets before test."""
     rng = np.random.default_rng(0)
-    moment = rows.user * (int(rows.clock.max()) + 1) + rows.clock
     for place in PLACES:
-        target = rows.after == place
-        learned = rows.after > place
-        if protocol == "strict":
-            learned &= ~np.isin(moment, moment[target])
+        learned = before(rows, place, protocol)
         kept = np.zeros_like(learned)
         kept[rng.permutation(np.flatnonzero(learned))[:MOST]] = True
-        yield kept, target & rows.counted
+        yield kept, (rows.after == place) & rows.counted
+
+
+def before(rows: Rows, place: int, protocol: str) -> Bools:
+    """Rows before each user's target at `place` of `PLACES`, under `strict` without those of its time."""
+    earlier = rows.after > place
+    if protocol == "strict":
+        moment = rows.user * (int(rows.clock.max()) + 1) + rows.clock
+        earlier &= ~np.isin(moment, moment[rows.after == place])
+    return earlier
 
 
 def _figures(rows: Rows, learned: Bools, asked: Bools) -> tuple[list[float], int]:
