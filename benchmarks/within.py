@@ -5,8 +5,8 @@
 Needs REASONINGREC_DATA. The last ten reactions of each user are test targets (`split.tests_per_user`), and each is
 asked twice: as every test question is, with a past that ends at the target and so holds the answers to the targets
 before it; and with the past that ends at the user's first target, as `recommend` asks about many items at one moment.
-No student, nothing chosen. Figures are put into benchmarks/results/within.jsonl; a protocol is one look at the test
-set.
+No student, nothing chosen. What the decision has more than each statistic is paired (`ours`). Figures are put into
+benchmarks/results/within.jsonl; a protocol is one look at the test set.
 """
 
 from __future__ import annotations

@@ -119,10 +119,22 @@ def test_report_is_the_same_bytes_again(inputs: EvaluateInputs, samples: tuple[S
 def test_markdown_tables_are_whole_and_hold_no_html(evaluation: Evaluation, samples: tuple[Sample, ...]) -> None:
     text = render_markdown(evaluation, samples)
     assert "<script" not in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
-    assert widths == {11, 3, 4, 5, 7}
-    assert len(rows) > 2 * 7
+    assert {max(widths) for widths in table_widths(text)} == {11, 3, 4, 5, 7}
+    assert all(len(set(widths)) == 1 for widths in table_widths(text))
+    assert sum(map(len, table_widths(text))) > 2 * 7
+
+
+def table_widths(text: str) -> list[list[int]]:
+    """Of each Markdown table, how many bars each line has."""
+    lines = [len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in text.splitlines()]
+    return [list(table) for is_table, table in itertools.groupby(lines, key=bool) if is_table]
+
+
+def test_rows_of_every_table_of_the_page_are_as_wide_as_its_head(page: str) -> None:
+    tables = re.findall(r"<table.*?</table>", page, re.DOTALL)
+    widths = [[len(re.findall(r"<t[hd][ >]", row)) for row in table.split("<tr")[1:]] for table in tables]
+    assert len(widths) > 4
+    assert all(len(set(rows)) == 1 for rows in widths), widths
 
 
 def test_each_method_s_threshold_is_printed(evaluation: Evaluation, samples: tuple[Sample, ...], page: str) -> None:

@@ -43,13 +43,17 @@ SUBSETS: Final[Mapping[str, str]] = {
     "all": "every test user, to compare with published figures",
     "distinct": "one user per cluster of twins (users with the same items in the same order)",
 }
+NOTHING: Final = "–"
 VIEWS: Final = (
+    "Differences are paired: to the baseline chosen on valid, as in the table above; those of a decision with a part "
+    "taken out are to the whole.",
     "DeLong: intervals by formula, which take queries for independent; given where a cluster of twins has one query.",
     "AUC within users: of one user’s like and dislike, how often the like is scored higher, ties half; over users who "
     "have both, with intervals over clusters. A later target’s past holds the answers to the earlier ones, so counts "
     "of the user’s own past fall below chance here, though not among items that are asked about at one moment.",
     "Legacy “AUC”: what the paper’s code prints, the area under the curve of hard answers (Yes from 0.5 on). It is the "
     "balanced accuracy at 0.5, not an AUC of scores, and is shown to compare with published figures only.",
+    "Yes from: the lowest probability that counts as Yes, chosen on valid.",
 )
 
 MODES: Final[Mapping[str, str]] = {
@@ -201,6 +205,34 @@ def who_is_compared(reading: Reading) -> str:
     )
 
 
+def other_views(reading: Reading) -> tuple[list[str], list[list[str]]]:
+    """The heads of the table of other views, and each method's cells; views that no method has are left out."""
+    rows, size = reading.methods, reading.n
+    views: dict[str, list[str]] = {
+        "AUC, DeLong": [_spread(row.measures.auc, row.more.delong_low, row.more.delong_high) for row in rows],
+        "difference, DeLong": [
+            _spread(row.diff, row.more.diff_delong_low, row.more.diff_delong_high, signed=True) for row in rows
+        ],
+        "AUC within users": [
+            with_interval(row.more.within_auc, row.more.within_low, row.more.within_high) for row in rows
+        ],
+        "difference within users": [
+            with_interval(row.more.within_diff, row.more.within_diff_low, row.more.within_diff_high, signed=True)
+            for row in rows
+        ],
+        "Legacy “AUC”": [figure(row.more.legacy) for row in rows],
+        "Yes from": [figure(row.threshold) for row in rows],
+        "Invalid": [f"{row.measures.invalid / size:.1%}" for row in rows],
+    }
+    shown = {head: cells for head, cells in views.items() if any(cell != NOTHING for cell in cells)}
+    return list(shown), [list(cells) for cells in zip(*shown.values(), strict=True)]
+
+
+def _spread(value: float | None, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """As `with_interval`, of a figure that is shown for its interval alone."""
+    return with_interval(None if low is None else value, low, high, signed=signed)
+
+
 def _verdict(result: MethodResult) -> str:
     if result.diff_low is None or result.diff_high is None:
         return "of unknown spread"
@@ -213,13 +245,13 @@ def _verdict(result: MethodResult) -> str:
 
 def figure(value: float | None, digits: int = 3) -> str:
     """A figure of fixed digits with a true minus; a dash where it is undefined."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    return NOTHING if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, *, signed: bool = False) -> str:
     """`value [low, high]`, without the brackets where there is no interval."""
     if value is None:
-        return "–"
+        return NOTHING
     sign = "+" if signed else ""
     # What rounds to zero is zero, not minus zero.
     parts = [f"{round(part, 3) + 0.0:{sign}.3f}".replace("-", "−") for part in (value, low, high) if part is not None]
@@ -229,7 +261,7 @@ def with_interval(value: float | None, low: float | None, high: float | None, *,
 def check_value(check: Check) -> str:
     """A check's value in its unit."""
     if check.value is None:
-        return "–"
+        return NOTHING
     return f"{check.value:.1%}" if check.unit == "share" else f"{check.value:.1f} {check.unit}"
 
 
@@ -293,6 +325,7 @@ def environment(*, html: bool) -> jinja2.Environment:
         "seconds": in_seconds,
         "interval": with_interval,
         "check_value": check_value,
+        "views": other_views,
         "segments": segments,
         "writers": in_words,
     }
