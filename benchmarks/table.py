@@ -245,7 +245,8 @@ def _students(rows: list[dict[str, Any]]) -> str:
     if not curves:
         return ""
     lines = [
-        "**The student alone, by the number of rows it learned from** (test AUC under `honest`, mean ± standard deviation over seeds)",
+        "**The student alone, by the number of rows it learned from** "
+        "(test AUC under `honest`, mean ± standard deviation over seeds)",
         "",
         f"| student | {' | '.join(SHOTS)} |",
         f"|---|{'---|' * len(SHOTS)}",
