@@ -55,17 +55,16 @@ def measure(dataset: str, protocol: str) -> dict[str, object]:
 def answered(rows: Rows, learned: Bools, valid: Bools, asked: Bools) -> Mapping[str, Floats]:
     """What -> P(like) of the rows asked."""
     seen, new, labels = rows.numbers.filter(learned), rows.numbers.filter(asked), rows.labels[learned]
-    plain = inputs(seen)
-    role = pl.Series(np.where(valid, "valid", "train")).filter(valid | learned)
-    deciding = learn(rows.numbers.filter(valid | learned), rows.labels[valid | learned], role, 0)
-    none = np.full(len(role), np.nan), np.full(new.height, np.nan)
-    decision, _ = deciding.with_student(none[0])
+    plain, known = inputs(seen), valid | learned
+    role = pl.Series(np.where(valid, "valid", "train")).filter(known)
+    deciding = learn(rows.numbers.filter(known), rows.labels[known], role, 0)
+    decision, _ = deciding.with_student(np.full(len(role), np.nan))
     linear, trees = deciding.linear(new), deciding.trees(new)
     mean = (linear + trees) / 2
     return {
         "logistic": sigmoid(Linear.fit(seen, labels, plain)(new)),
         "boosting": sigmoid(Trees.fit(seen, labels, plain, 0)(new)),
-        "decision": decision(new, none[1]),
+        "decision": decision(new, np.full(new.height, np.nan)),
         "mean of log-odds, taken as it is": sigmoid(mean),
         "mean of log-odds, by 0.9": sigmoid(0.9 * mean),
         "mean of log-odds, by 1.1": sigmoid(1.1 * mean),
