@@ -44,6 +44,7 @@ SUBSETS: Final[Mapping[str, str]] = {
     "distinct": "one user per cluster of twins (users with the same items in the same order)",
 }
 NOTHING: Final = "–"
+"""Stands where there is no figure."""
 VIEWS: Final = (
     "Differences are paired: to the baseline chosen on valid, as in the table above; those of a decision with a part "
     "taken out are to the whole.",
