@@ -21,7 +21,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 READINGS = (("strict", "distinct"), ("honest", "all"))
 """The headline first, then the reading that published figures use."""
 PUBLISHED = ("paper", "all")
-"""What the paper's code measured, its leak included; the MovieLens sets have none to include."""
+"""What the paper's code measured, its leak included; MovieLens-100K has none to include."""
 DATASETS = ("fashion", "beauty", "ml-1m", "ml-100k", "amazon-fashion-5core", "demo")
 PICTURE = "![AUC of the systems on each dataset, with intervals](benchmarks/results/bench.svg)"
 SHOTS = ("untrained", "16", "64", "256", "all")

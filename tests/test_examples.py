@@ -20,6 +20,7 @@ EXPECTED = {
     "ml-1m": ("release", 20, "movie", 2.0, "keep"),
     "fashion-paper": ("release", 4, "product", 3.0, "first"),
     "beauty-paper": ("release", 5, "product", 3.0, "first"),
+    "ml-1m-paper": ("release", 20, "movie", 2.0, "keep"),
     "tallrec": ("movielens", 10, "movie", 3.0, "keep"),
     "demo": ("demo", 10, "product", 3.0, "keep"),
     "tables": ("tables", 10, "book", 3.0, "keep"),
