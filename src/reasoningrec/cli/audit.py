@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reasoningrec.cli.outputs import check_outputs
 from reasoningrec.cli.saying import many, say
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ def audit(
     Exits with 1 where a check found something, 0 where none did. "not provable": times are missing, or texts were
     written elsewhere.
     """
-    from reasoningrec.errors import InputError
-
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"--out: {out.parent}: no such folder", hint="Make it first, or name another.")
+    check_outputs({"--out": out})
     from reasoningrec.pipeline.audit import audit_run
     from reasoningrec.rows import to_row, write_json
 

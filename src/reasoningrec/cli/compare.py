@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reasoningrec.cli.outputs import check_outputs
 from reasoningrec.cli.saying import say
 
 if TYPE_CHECKING:
@@ -31,11 +32,7 @@ def compare(
 
     Runs that differ by the seed alone become one row. Differences need the same test questions.
     """
-    from reasoningrec.errors import InputError
-
-    for flag, path in (("--markdown", markdown), ("--html", html)):
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"{flag}: {path.parent}: no such folder", hint="Make it first, or name another.")
+    check_outputs({"--markdown": markdown, "--html": html})
     from reasoningrec.evaluation import compare_page as page
     from reasoningrec.pipeline.compare import compare_runs
     from reasoningrec.rows import write_text

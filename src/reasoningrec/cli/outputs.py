@@ -1,0 +1,32 @@
+"""Files that a user names for a command to write: looked at before the work is done, not after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def check_outputs(named: Mapping[str, Path | None]) -> None:
+    """Look at where a command shall write; `named` is flag -> file. A file that stands there is written over.
+
+    Raises:
+        InputError: a folder does not exist or cannot be written, a file lies in a run's folder, or two flags name one.
+    """
+    from reasoningrec.errors import InputError
+    from reasoningrec.runs import MANIFEST
+
+    taken: dict[Path, str] = {}
+    for flag, path in named.items():
+        if path is None:
+            continue
+        whole = path.resolve()
+        if not whole.parent.is_dir():
+            raise InputError(f"{flag}: {path.parent}: no such folder", hint="Make it first, or name another.")
+        if run := next((above for above in whole.parents if (above / MANIFEST).is_file()), None):
+            raise InputError(f"{flag}: {path}: lies in a run's folder, {run}", hint="Name a file outside of it.")
+        if not os.access(whole if whole.exists() else whole.parent, os.W_OK):
+            raise InputError(f"{flag}: {path}: cannot be written", hint="Name a file elsewhere.")
+        if whole in taken:
+            raise InputError(f"{flag}: {path}: is the file of {taken[whole]}, too", hint="Name another file.")
+        taken[whole] = flag
