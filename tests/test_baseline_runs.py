@@ -20,6 +20,7 @@ from reasoningrec.pipeline.line import NAMES
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.records import Prediction
 from reasoningrec.rows import from_row, read_json, read_records
+from reasoningrec.runs import Run
 from running import SMALL, Cli
 
 MORE = '[baselines]\nmethods = ["mf", "gru4rec"]\nhidden = 8\nepochs = 2\nrefits = 2\n'
@@ -106,6 +107,15 @@ def test_features_that_two_heads_cannot_share_are_told(tmp_path: Path, cli: Cli)
     answer = cli("run", "--run", tmp_path / "run", tmp_path / "odd.toml")
     assert answer.code == 2
     assert "baselines.hidden" in answer.err
+
+
+def test_of_more_shots_than_there_are_the_true_number_is_told(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    windows = Run.read(folder).require("split").counts["train"]
+    for shots, told in ((6, 6), (999_999_999, windows)):
+        (tmp_path / "few.toml").write_text(f"{SMALL}[baselines]\nshots = {shots}\n", "utf-8")
+        assert cli("baselines", "--run", folder, tmp_path / "few.toml").code == 0
+        assert Run.read(folder).require("baselines").counts["shots"] == told
 
 
 def test_shots_of_the_statistics_are_windows_as_the_students_are(small_run: Path, tmp_path: Path) -> None:

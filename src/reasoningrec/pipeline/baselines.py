@@ -53,7 +53,9 @@ def answer_by_baselines(desk: Desk) -> Outcome:
     answers = {method: found[: space.windows.height] for method, found in counted(space).items()}
     answers |= _by_training(desk, methods) if methods else {}
     predictions.write(space, "baselines", answers)
-    return Outcome({"methods": len(answers), "trained": len(methods)})
+    counts = {"methods": len(answers), "trained": len(methods)}
+    shots, windows = space.config.baselines.shots, int((space.windows["role"] == "train").sum())
+    return Outcome(counts | ({"shots": min(shots, windows)} if shots else {}))
 
 
 def _by_training(desk: Desk, methods: Sequence[str]) -> dict[str, Floats]:
