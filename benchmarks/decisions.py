@@ -29,7 +29,7 @@ from typing import Any
 from reasoningrec.config import read
 from reasoningrec.data.load import fingerprint
 from reasoningrec.errors import InputError
-from reasoningrec.evaluation.evaluate import FUSED, STUDENT, Evaluation
+from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT, Evaluation
 from reasoningrec.evaluation.results import Provenance, Row, decision_rows, explanation_rows
 from reasoningrec.pipeline.looks import looks
 from reasoningrec.rows import from_row, line_of, read_json, write_jsonl
@@ -150,20 +150,21 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     if task.variant == BESIDE:
         return [row for row in rows if row["method"] in TRAINED], []
     if task.variant:
-        named = [(row, kept_name(str(row["method"]), task.variant)) for row in rows]
-        return [{**row, "method": name, "shots": shots} for row, name in named if name], []
+        named = [renamed(row, task.variant) for row in rows]
+        return [{**row, "shots": shots} for row in named if row["method"]], []
     return rows, explanation_rows(found, provenance) if task.explains else []
 
 
-def kept_name(method: str, variant: str) -> str:
-    """What a method of a variant is called in the tables; "" where it is not kept.
+def renamed(row: Row, variant: str) -> Row:
+    """A row of a variant under its method's name in the tables, "" where it is not kept; its opponent's name, too.
 
-    Of few shots, those are that learn from them: the fused decision's evidence learns from every row all the same, and
-    counts are hardly fitted.
+    Of few shots, all are kept that learn from them: the fused decision's evidence learns from every row all the same.
     """
+    method, versus = str(row["method"]), row["versus"]
     if variant == FEW:
-        return f"{variant}-{method}" if method in (STUDENT, "logistic", "boosting", *TRAINED) else ""
-    return {FUSED: variant, STUDENT: f"{variant}-{STUDENT}"}.get(method, "")
+        name = "" if method in (FUSED, NO_STUDENT) else f"{variant}-{method}"
+        return {**row, "method": name, "versus": versus and f"{variant}-{versus}"}
+    return {**row, "method": {FUSED: variant, STUDENT: f"{variant}-{STUDENT}"}.get(method, "")}
 
 
 def evaluated(folder: Path) -> list[Row]:

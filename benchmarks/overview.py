@@ -57,6 +57,11 @@ SYSTEMS = (
     ("tallrec-student", "TALLRec's recipe (titles, 256 shots, no reasons), nano for LLaMA-7B", LATER),
     ("tallrec", "the same, fused with the evidence", LATER),
     ("few-shot-student", "256 shots: ReasoningRec, the student alone", LATER),
+    ("few-shot-user-share", "256 shots: share of likes of the user", LATER),
+    ("few-shot-item-share", "256 shots: share of likes of the item", LATER),
+    ("few-shot-user-item-share", "256 shots: both shares", LATER),
+    ("few-shot-last", "256 shots: last reaction", LATER),
+    ("few-shot-popularity", "256 shots: popularity", LATER),
     ("few-shot-logistic", "256 shots: logistic regression on the evidence", LATER),
     ("few-shot-boosting", "256 shots: boosted trees on the evidence", LATER),
     ("few-shot-als", "256 shots: ALS", LATER),
@@ -104,16 +109,16 @@ def overview() -> str:
         "seeds. Bold: the highest of its column. †: a fused decision of an earlier form, not measured "
         "again so far.",
         f"![{ALT}](bench.svg)",
-        "`paper` is what the authors published, their descriptions, profiles and prompts, on fashion, beauty and ml-1m. "
-        "They released none for amazon-fashion-5core and demo: there it is our own texts and prompts, written from all "
-        "reviews, later ones included. On ml-100k, which has neither, it is `honest`, and `strict` on demo is, too, where "
-        "no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had.",
+        "`paper` is what the authors published, their descriptions, profiles and prompts, on fashion, beauty and "
+        "ml-1m. They released none for amazon-fashion-5core and demo: there it is our own texts and prompts, written "
+        "from all reviews, later ones included. On ml-100k, which has neither, it is `honest`; so is `strict` on demo, "
+        "where no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had.",
     ]
     for protocol, subset in READINGS:
         found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]
         parts += [f"## `{protocol}` / `{subset}`", _table(found)]
     parts += ["## Audits", _audits(read_rows(RESULTS / "audit.jsonl"))]
-    parts += ["## Looks", _looks(read_rows(RESULTS / "looks.jsonl"), read_rows(RESULTS / "users.jsonl"))]
+    parts += ["## Looks", _looks()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -168,23 +173,27 @@ def _text(row: dict[str, Any]) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _looks(evaluated: list[dict[str, Any]], curves: list[dict[str, Any]]) -> str:
+def _looks() -> str:
     """How often each test set was looked at, by protocol; a dataset has the same test questions under each."""
     lines = [
-        "How often the figures of a test set were computed, as `looks.jsonl` has it, from its first line on: each run "
-        "of `evaluate`, repeats and other seeds included, and each fit of `users.py`. What computes the same figures "
-        "once more, such as `compare`, is not counted. Choices are made on valid; "
-        "[docs/experiments.md](../../docs/experiments.md) names those that were not.",
+        "How often the figures of a test set were computed: by `evaluate`, as `looks.jsonl` has it from its first line "
+        "on, repeats and other seeds included; by each fit of the learning curves that are kept (`users.py`, "
+        "`students.py`); and by each audit and each run of `within.py` that is kept. Of these four, earlier runs that "
+        "newer ones replaced are not counted, nor is what computes the same figures once more, such as `compare`. "
+        "Choices are made on valid; [docs/experiments.md](../../docs/experiments.md) names those that were not.",
         "",
-        "| dataset | `strict` | `honest` | `paper` | learning curves | in all |",
-        "|---|---|---|---|---|---|",
+        "| dataset | `strict` | `honest` | `paper` | learning curves | audits | within users | in all |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    evaluated, audits, within = (read_rows(RESULTS / f"{name}.jsonl") for name in ("looks", "audit", "within"))
+    fits = [(row["name"], row["looks"]) for row in read_rows(RESULTS / "users.jsonl")]
+    fits += [(row["name"], row["seeds"]) for row in read_rows(RESULTS / "students.jsonl") if "seeds" in row]
     for name in DATASETS:
-        looks = [
-            sum((row["dataset"], row["protocol"]) == (name, protocol) for row in evaluated)
-            for protocol in ("strict", "honest", "paper")
-        ]
-        looks.append(sum(row["looks"] for row in curves if row["name"].startswith(f"{name}-")))
+        protocols = [row["protocol"] for row in evaluated if row["dataset"] == name]
+        looks = [protocols.count(protocol) for protocol in ("strict", "honest", "paper")]
+        looks.append(sum(times for fit, times in fits if fit == name or fit.startswith(f"{name}-")))
+        looks.append(len({row["protocol"] for row in audits if row["dataset"] == name}))
+        looks.append(len({row["protocol"] for row in within if row["name"].startswith(f"{name}-")}))
         lines.append(f"| {name} | {' | '.join(map(str, looks))} | {sum(looks)} |")
     return "\n".join(lines)
 

@@ -17,6 +17,7 @@ from reasoningrec.config import SplitConfig
 from reasoningrec.data.split import split
 from reasoningrec.ranking import fuse
 from reasoningrec.ranking.fuse import NUMBERS
+from reasoningrec.rows import write_jsonl
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
@@ -189,9 +190,36 @@ def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
 def test_of_a_variant_those_methods_are_kept_that_it_changes() -> None:
     decisions = load("decisions")
     methods = ("reasoningrec", "student", "no-student", "user-share", "logistic", "als")
-    kept = {name: [decisions.kept_name(method, name) for method in methods] for name in ("tallrec", decisions.FEW)}
-    assert kept["tallrec"] == ["tallrec", "tallrec-student", "", "", "", ""]
-    assert kept[decisions.FEW] == ["", "few-shot-student", "", "", "few-shot-logistic", "few-shot-als"]
+    rows = [{"method": method, "versus": None if method == "logistic" else "logistic"} for method in methods]
+    kept = {name: [decisions.renamed(row, name) for row in rows] for name in ("tallrec", decisions.FEW)}
+    assert [row["method"] for row in kept["tallrec"]] == ["tallrec", "tallrec-student", "", "", "", ""]
+    assert [row["method"] for row in kept[decisions.FEW]] == [
+        "", "few-shot-student", "", "few-shot-user-share", "few-shot-logistic", "few-shot-als",
+    ]  # fmt: skip
+
+
+def test_a_row_of_few_shots_is_held_against_one_of_few_shots() -> None:
+    decisions = load("decisions")
+    rows = [{"method": name, "versus": versus} for name, versus in (("student", "logistic"), ("logistic", None))]
+    assert [decisions.renamed(row, decisions.FEW)["versus"] for row in rows] == ["few-shot-logistic", None]
+    assert [decisions.renamed(row, "no-evidence")["versus"] for row in rows] == ["logistic", None]
+    kept = [row for row in decisions.read_rows(decisions.RESULTS / "decisions.jsonl") if row["versus"]]
+    few = {row["method"].startswith("few-shot") for row in kept if row["versus"].startswith("few-shot")}
+    assert few == {True}
+    assert all(row["versus"].startswith("few-shot") for row in kept if row["method"].startswith("few-shot"))
+
+
+def test_a_difference_is_to_the_opponent_that_is_named(table: ModuleType) -> None:
+    rows = table.read_rows(table.RESULTS / "decisions.jsonl")
+    names = ("dataset", "protocol", "subset", "seed")
+    auc = {(*(row[name] for name in names), row["method"]): row["auc"] for row in rows}
+    held = 0
+    for row in rows:
+        other = auc.get((*(row[name] for name in names), row["versus"]))
+        if other is not None and row["diff"] is not None:
+            assert row["auc"] - other == pytest.approx(row["diff"], abs=2e-6)
+            held += 1
+    assert held > 2_000
 
 
 def test_every_run_of_the_plan_has_its_example() -> None:
@@ -270,13 +298,23 @@ def test_every_audited_run_has_its_line() -> None:
     assert line.endswith(" | +0.000 [-0.100, +0.100] |")
 
 
-def test_looks_are_counted_by_test_set() -> None:
+def test_looks_are_counted_by_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overview = load("overview")
-    looked = [{"dataset": "beauty", "protocol": protocol} for protocol in ("strict", "strict", "paper")]
-    curves = [{"name": "beauty-strict-0.5", "looks": 5}, {"name": "fashion-strict-1", "looks": 1}]
-    lines = overview._looks(looked, curves).splitlines()
-    assert "| beauty | 2 | 0 | 1 | 5 | 8 |" in lines
-    assert "| fashion | 0 | 0 | 0 | 1 | 1 |" in lines
+    kept: dict[str, list[dict[str, object]]] = {
+        "looks": [{"dataset": "beauty", "protocol": protocol} for protocol in ("strict", "strict", "paper")],
+        "users": [{"name": "beauty-strict-0.5", "looks": 5}, {"name": "fashion-strict-1", "looks": 1}],
+        "students": [{"name": "fashion", "seeds": 3}, {"name": "demo-nano-latency"}],
+        "audit": [{"dataset": "beauty", "protocol": "paper", "measure": measure} for measure in ("one", "two")],
+        "within": [{"name": f"ml-100k-{one}-mf", "protocol": one} for one in ("strict", "strict", "honest")],
+    }
+    for name, rows in kept.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    monkeypatch.setattr(overview, "RESULTS", tmp_path)
+    lines = overview._looks().splitlines()
+    assert "| beauty | 2 | 0 | 1 | 5 | 1 | 0 | 9 |" in lines
+    assert "| fashion | 0 | 0 | 0 | 4 | 0 | 0 | 4 |" in lines
+    assert "| ml-100k | 0 | 0 | 0 | 0 | 0 | 2 | 2 |" in lines
+    assert "| demo | 0 | 0 | 0 | 0 | 0 | 0 | 0 |" in lines
 
 
 def test_on_the_made_shop_strict_is_honest() -> None:
