@@ -5,7 +5,9 @@
 A run is taken as far as its texts (no student is needed), audited, and what its targets' texts tell of the answer is
 measured without and with the descriptions. Rows of the same dataset and protocol in benchmarks/results/audit.jsonl are
 replaced: one per check (`measure` = "check NAME", `value` = finds, `n` = comparisons, `ruling`), and three of the
-target-text classifier (`value`, `low`, `high`).
+target-text classifier (`value`, `low`, `high`). Where decisions.py has left both the whole run and its variant
+`no-description`, there is also one per method of what it gains from the descriptions ("gain of METHOD", paired). The
+tables in benchmarks/results/bench.md are made anew.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import datetime
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +27,23 @@ from reasoningrec.rows import write_jsonl
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decisions import PLAN, Task, commit, folder, here, machine, toml
+from overview import TEXTS, write_overview
 from table import RESULTS, ROOT, read_rows
-
-MEASURES = ("target text", "target text and description", "gain from the description")
 
 
 def measure(task: Task, runs: Path) -> list[dict[str, Any]]:
     """Take a run as far as its texts and return its rows. Raises CalledProcessError where that fails."""
-    folder = task.folder(runs)
+    folder, bare = task.folder(runs), replace(task, variant="no-description").folder(runs)
+    others = [bare] if (bare / "evaluate.json").exists() else []
     if not (folder / "evaluate.json").exists():  # a whole run may stand there already
+        others = []
         folder = runs / f"{task.dataset}-{task.protocol}-texts"
         config = folder.with_suffix(".toml")
         runs.mkdir(parents=True, exist_ok=True)
         example = tomllib.loads(task.example.read_text("utf-8"))
         config.write_text(toml(example | {"protocol": task.protocol}), "utf-8")
         subprocess.run([sys.executable, "-m", "reasoningrec", "profile", "--run", str(folder), str(config)], check=True)
-    return rows(audit_run(folder))
+    return rows(audit_run(folder, others))
 
 
 def rows(found: Audit) -> list[dict[str, Any]]:
@@ -65,13 +69,32 @@ def rows(found: Audit) -> list[dict[str, Any]]:
             "positives": figure.positives,
             "settings": found.settings,
         }
-        for name, figure in zip(MEASURES, found.text, strict=True)
+        for name, figure in zip(TEXTS, found.text, strict=True)
     ]
-    return [row | place for row in (*checks, *texts)]
+    gains = [
+        {
+            "measure": f"gain of {gain.method}",
+            "value": _less(gain.figure.value),
+            "low": _less(gain.figure.high),
+            "high": _less(gain.figure.low),
+            "n": gain.figure.n,
+            "positives": gain.figure.positives,
+            "with": _rounded(gain.here),
+            "without": _rounded(gain.there),
+        }
+        for bare in found.against
+        for gain in bare.gains
+    ]
+    return [row | place for row in (*checks, *texts, *gains)]
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
+
+
+def _less(value: float | None) -> float | None:
+    """What the run without descriptions has less: its gain, turned round."""
+    return None if value is None else round(0.0 - value, 6)
 
 
 def main() -> None:
@@ -97,6 +120,7 @@ def main() -> None:
         order = {known: place for place, known in enumerate(PLAN)}
         places = sorted([*kept, *fresh], key=lambda row: order.get((row["dataset"], row["protocol"]), len(order)))
         write_jsonl(path, places)
+    write_overview()
 
 
 if __name__ == "__main__":

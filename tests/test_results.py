@@ -15,6 +15,8 @@ from making import demo_line
 from reasoningrec import read_config
 from reasoningrec.config import SplitConfig
 from reasoningrec.data.split import split
+from reasoningrec.evaluation.leak import Figure
+from reasoningrec.pipeline.audit import Against, Audit, Gain
 from reasoningrec.ranking import fuse
 from reasoningrec.ranking.fuse import NUMBERS
 from reasoningrec.rows import write_jsonl
@@ -292,10 +294,24 @@ def test_every_audited_run_has_its_line() -> None:
         {**place, "measure": "check overlap", "ruling": "not provable", "value": 0, "n": 5},
         {**place, "measure": "target text", "value": 0.5, "low": 0.4, "high": 0.6},
         {**place, "measure": "gain from the description", "value": -0.0001, "low": -0.1, "high": 0.1},
+        {**place, "measure": "gain of logistic", "value": 0.0, "low": 0.0, "high": 0.0},
+        {**place, "measure": "gain of student", "value": 0.02, "low": -0.01, "high": 0.05},
     ]
     *_, line = overview._audits(rows).splitlines()
     assert line.startswith("| demo | paper | 1 of 3 | `sources` (3 of 1,000) | `overlap` | 0.500 [0.400, 0.600] | ")
-    assert line.endswith(" | +0.000 [-0.100, +0.100] |")
+    assert line.endswith(" | +0.000 [-0.100, +0.100] | +0.020 [-0.010, +0.050] |")
+    *_, line = overview._audits(rows[:-2]).splitlines()
+    assert line.endswith(" | +0.000 [-0.100, +0.100] |  |")
+
+
+def test_what_the_descriptions_bring_is_what_a_run_without_them_has_less() -> None:
+    audit = load("audit")
+    here, there = Figure("here", 40, 20, 0.8, 0.7, 0.9), Figure("there", 40, 20, 0.75, 0.6, 0.9)
+    less = Figure("there minus here", 40, 20, -0.05, -0.1, 0.02)
+    bare = Against("runs/bare", "paper", (), (Gain("student", here.value, there.value, less),))
+    (row,) = audit.rows(Audit("runs/whole", "demo", "paper", (), "settings", (here,) * 3, (bare,)))[3:]
+    assert (row["measure"], row["value"], row["low"], row["high"]) == ("gain of student", 0.05, -0.02, 0.1)
+    assert (row["with"], row["without"], row["n"]) == (0.8, 0.75, 40)
 
 
 def test_looks_are_counted_by_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,6 +358,9 @@ def test_the_page_on_the_audit_has_the_measured_figures(table: ModuleType) -> No
     for row in rows:
         named = row["protocol"] != "strict" and not row["dataset"].startswith("ml-")
         if named and "ruling" not in row:
+            if row["measure"].startswith("gain of ") and row["measure"] != "gain of student":
+                assert (row["value"], row["low"], row["high"]) == (0.0, 0.0, 0.0) or "reasoningrec" in row["measure"]
+                continue
             sign = "+" if row["measure"].startswith("gain") else ""
             value, low, high = (f"{row[name]:{sign}.3f}".replace("-", "−") for name in ("value", "low", "high"))
             assert f"{value} [{low}, {high}]" in text
