@@ -424,6 +424,20 @@ def test_at_one_moment_every_target_of_a_user_has_the_past_of_the_first() -> Non
         assert after == ([min(before)] * len(before) if role == "test" else before)
 
 
+def test_the_page_on_experiments_has_the_learning_curve_of_users(table: ModuleType) -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text("utf-8")
+    rows = {row["name"]: row for row in table.read_rows(table.RESULTS / "users.jsonl")}
+    for share, words in (
+        (0.125, "an eighth of the users"),
+        (0.25, "a quarter"),
+        (0.5, "half"),
+        (1, "all (1,273 and 624)"),
+    ):
+        those = [rows[f"{dataset}-strict-{share:g}"] for dataset in ("fashion", "beauty")]
+        cells = [f"{row['auc']:.3f}" + (f" ± {row['spread']:.3f}" if row["spread"] else "") for row in those]
+        assert f"| {words} | {' | '.join(cells)} |" in text
+
+
 def test_users_that_are_learned_from_are_drawn_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     users = load("users")
     found = users.measure("demo", "honest", 2, tmp_path)
