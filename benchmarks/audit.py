@@ -33,17 +33,16 @@ from table import RESULTS, ROOT, read_rows
 
 def measure(task: Task, runs: Path) -> list[dict[str, Any]]:
     """Take a run as far as its texts and return its rows. Raises CalledProcessError where that fails."""
-    folder, bare = task.folder(runs), replace(task, variant="no-description").folder(runs)
-    others = [bare] if (bare / "evaluate.json").exists() else []
-    if not (folder / "evaluate.json").exists():  # a whole run may stand there already
-        others = []
-        folder = runs / f"{task.dataset}-{task.protocol}-texts"
-        config = folder.with_suffix(".toml")
-        runs.mkdir(parents=True, exist_ok=True)
-        example = tomllib.loads(task.example.read_text("utf-8"))
-        config.write_text(toml(example | {"protocol": task.protocol}), "utf-8")
-        subprocess.run([sys.executable, "-m", "reasoningrec", "profile", "--run", str(folder), str(config)], check=True)
-    return rows(audit_run(folder, others))
+    whole, bare = task.folder(runs), replace(task, variant="no-description").folder(runs)
+    if (whole / "evaluate.json").exists():  # decisions.py was here before
+        return rows(audit_run(whole, [bare] if (bare / "evaluate.json").exists() else []))
+    folder = runs / f"{task.dataset}-{task.protocol}-texts"
+    config = folder.with_suffix(".toml")
+    runs.mkdir(parents=True, exist_ok=True)
+    example = tomllib.loads(task.example.read_text("utf-8"))
+    config.write_text(toml(example | {"protocol": task.protocol}), "utf-8")
+    subprocess.run([sys.executable, "-m", "reasoningrec", "profile", "--run", str(folder), str(config)], check=True)
+    return rows(audit_run(folder))
 
 
 def rows(found: Audit) -> list[dict[str, Any]]:
