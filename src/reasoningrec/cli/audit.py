@@ -25,7 +25,9 @@ STYLES = {"passed": "green", "found": "bold red", "not provable": "yellow"}
 def audit(
     run: Path = typer.Option(..., "--run", help="The run's folder; its texts must be written (stage profile)."),
     against: list[Path] = typer.Option(
-        [], "--against", help="A run of the same data under another protocol: what does each method gain there?"
+        [],
+        "--against",
+        help="A run of the same data under another protocol, or with other texts: what does each method gain there?",
     ),
     sample: int = typer.Option(64, min=1, max=100_000, help="Questions whose numbers are all worked out anew."),
     out: Path | None = typer.Option(

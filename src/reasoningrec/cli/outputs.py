@@ -24,7 +24,9 @@ def check_outputs(named: Mapping[str, Path | None]) -> None:
         if not whole.parent.is_dir():
             raise InputError(f"{flag}: {path.parent}: no such folder", hint="Make it first, or name another.")
         if run := next((above for above in whole.parents if (above / MANIFEST).is_file()), None):
-            raise InputError(f"{flag}: {path}: lies in a run's folder, {run}", hint="Name a file outside of it.")
+            raise InputError(
+                f"{flag}: {path}: lies in a run's folder, {run} (it has a {MANIFEST})", hint="Name a file outside."
+            )
         if not os.access(whole if whole.exists() else whole.parent, os.W_OK):
             raise InputError(f"{flag}: {path}: cannot be written", hint="Name a file elsewhere.")
         if whole in taken:
