@@ -46,8 +46,8 @@ PLAN = (
     ("ml-1m", "paper"), ("amazon-fashion-5core", "paper"),
 )  # fmt: skip
 """(dataset, protocol); the windows of ml-1m have no times, so `strict` is not to be had there. ml-100k has neither
-reviews that could leak nor texts of the paper's authors, so there `paper` is `honest`, byte for byte; and so is `strict`
-on demo, where no user does two things at one time."""
+reviews that could leak nor texts of the paper's authors, so there `paper` is `honest`, byte for byte; and so is
+`strict` on demo, where no user does two things at one time."""
 EXAMPLES = {(name, "paper"): f"{name}-paper" for name in ("beauty", "fashion", "ml-1m")}
 """Where the example has another name than the dataset: the authors' own descriptions and prompts."""
 SEEDS = (0, 1, 2)
