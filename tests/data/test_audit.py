@@ -40,6 +40,8 @@ def audited(line: Line, **changes: object) -> Audited:
         history=line.split.history,
         cases=line.cases,
         text_keys=dict(zip(line.windows["id"], zip(line.windows["item"], counts, strict=True), strict=True)),
+        profile_keys={id: (user, n) for id, user, n in line.windows.select("id", "user", "profile").iter_rows() if n},
+        item_keys={},
         given=frozenset(),
         reviews=line.reviews(line.windows),
         sample=6,
@@ -106,7 +108,8 @@ def test_a_run_without_a_leak_passes_every_check(line: Line, protocol: str) -> N
 
 
 def test_where_no_text_was_written_from_a_review_the_check_says_so(line: Line) -> None:
-    bare = audited(dataclasses.replace(line, corpus=dataclasses.replace(line.corpus, reviews=line.corpus.reviews[:0])))
+    unreviewed = dataclasses.replace(line, corpus=dataclasses.replace(line.corpus, reviews=line.corpus.reviews[:0]))
+    bare = audited(unreviewed, profile_keys={})
     check = rulings(bare)["sources"]
     assert (check.ruling, check.tried) == ("passed", 0)
     assert "nothing that could leak" in check.notes[0]
@@ -133,6 +136,31 @@ def test_a_profile_with_a_later_review_is_found(honest: Audited) -> None:
     place, review = own_review(honest)
     leaking = with_case(honest, place, lambda case: dataclasses.replace(case, profile=review))
     assert [find.where for find in rulings(leaking)["overlap"].examples] == ["profile"]
+
+
+def test_a_profile_of_rows_up_to_the_target_is_found(honest: Audited) -> None:
+    place, case = next((n, case) for n, case in enumerate(honest.cases) if case.query.id.startswith("test"))
+    id, known = case.query.id, len(honest.known.own(case.query.id))
+    for more, ruling, says in ((0, "passed", []), (1, "found", ["the target's own row"])):
+        keys = {**honest.profile_keys, id: (case.query.user, known + more)}
+        shown = with_case(honest, place, lambda case: dataclasses.replace(case, profile="Likes what is shown."))
+        check = rulings(dataclasses.replace(shown, profile_keys=keys))["sources"]
+        assert (check.ruling, [find.says.split(": ")[1] for find in check.examples]) == (ruling, says)
+
+
+def test_a_text_on_an_item_of_the_history_that_reads_a_target_is_found(line: Line) -> None:
+    """Prompts of `paper` show descriptions of the history's items, and some of their reviews are later ones."""
+    paper = audited(dataclasses.replace(line, protocol="paper"), text_keys={}, profile_keys={})
+    items = {reaction.item for case in paper.cases for reaction in case.query.history}
+    code = {item: place for place, item in enumerate(paper.timeline.items)}
+    counts = {item: sum(1 for _ in paper.reviews.texts(code[item], 10**6)) for item in items}
+    texts = [{one.item: "A text." for one in case.query.history} for case in paper.cases]
+    cases = [dataclasses.replace(case, item_texts=of) for case, of in zip(paper.cases, texts, strict=True)]
+    shown = dataclasses.replace(paper, cases=cases)
+    assert rulings(shown)["sources"].tried == 0
+    check = rulings(dataclasses.replace(shown, item_keys=counts))["sources"]
+    assert check.ruling == "found"
+    assert all(find.where.startswith("text on ") for find in check.examples)
 
 
 def test_the_target_in_its_own_history_is_found(honest: Audited) -> None:

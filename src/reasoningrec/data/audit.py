@@ -9,7 +9,7 @@ is what shows their leak.
 | `times` | every row of the history with the target's place and time |
 | `counts` | the counts of every question with a recount, one row at a time |
 | `numbers` | all numbers of drawn questions with those of data that end before it, its answer turned round |
-| `sources` | every review a text was written from with the question's moment and the list of targets |
+| `sources` | every row and review a text was written from with the question's moment and the list of targets |
 | `overlap` | every phrase of every text shown with all reviews the question may not know |
 | `learned` | every row that is learned from with what the valid and test questions of its user may know |
 | `target-in-history` | the history with the target's own row, and with earlier rows of the same item |
@@ -89,6 +89,8 @@ class Audited:
         history: k.
         cases: by query id, in the windows' order: all that a prompt may show.
         text_keys: query id -> (item, n reviews) of its description, for texts written here.
+        profile_keys: query id -> (user, n rows, from the oldest) of its profile, for texts written here.
+        item_keys: item -> n reviews of its description as histories show it (`paper`), for texts written here.
         given: query ids whose description or profile was written elsewhere.
         reviews: which reviews texts are written from.
         sample: how many questions `numbers` draws.
@@ -106,6 +108,8 @@ class Audited:
     history: int
     cases: Sequence[Case]
     text_keys: Mapping[str, tuple[str, int]]
+    profile_keys: Mapping[str, tuple[str, int]]
+    item_keys: Mapping[str, int]
     given: frozenset[str]
     reviews: AllowedReviews
     sample: int = 64
@@ -255,19 +259,16 @@ def _without_the_future(given: Audited, row: Mapping[str, object]) -> dict[str, 
 
 
 def check_sources(given: Audited) -> Check:
-    """Every review that a description was written from is one that the question may know."""
+    """Every review or row that a text shown was written from is one that the question may know."""
     line, finds, tried = given.timeline, _Finds(), 0
-    code = {item: place for place, item in enumerate(line.items)}
-    for id, (item, n) in sorted(given.text_keys.items()):
-        if id in given.given:
-            continue
-        for place in given.reviews.places(code[item], n).tolist():
+    for id, where, key, places in _written(given):
+        for place in places.tolist():
             tried += 1
-            if not given.known.admits(id, place, item_text=True):
+            if not given.known.admits(id, place, item_text=where != "profile"):
                 own = place == given.known.at[id]
-                whose = "the target's own review" if own else "a target's review, or a later one"
-                says = f"{item}@{n} was written from row {line.row[place]}: {whose}"
-                finds.add(Find(id, "description", says), 1.0 + own)
+                other = "a later row" if where == "profile" else "a target's review, or a later one"
+                whose = f"the target's own {'row' if where == 'profile' else 'review'}" if own else other
+                finds.add(Find(id, where, f"{key} was written from row {line.row[place]}: {whose}"), 1.0 + own)
     outside = len(given.given)
     notes = (
         [f"{outside} questions show texts written elsewhere: what those were written from is not known"]
@@ -275,9 +276,26 @@ def check_sources(given: Audited) -> Check:
         else []
     )
     if not (tried or outside):
-        notes.append("no description was written from a review: there is nothing that could leak this way")
-    says = "descriptions were written from reviews before the target that belong to no target"
+        notes.append("no text was written from a review or a row: there is nothing that could leak this way")
+    says = "descriptions were written from earlier reviews that belong to no target, profiles from earlier rows"
     return finds.check("sources", says, tried, provable=not outside, notes=notes)
+
+
+def _written(given: Audited) -> Iterator[tuple[str, str, str, Ints]]:
+    """Of every text shown that was written here: question, where it stands, its key, and the rows it is made of."""
+    line, reviews = given.timeline, given.reviews
+    item_at, user_at = ({name: place for place, name in enumerate(names)} for names in (line.items, line.users))
+    for case in given.cases:
+        id = case.query.id
+        if case.description and id in given.text_keys:
+            item, n = given.text_keys[id]
+            yield id, "description", f"{item}@{n}", reviews.places(item_at[item], n)
+        if case.profile and id in given.profile_keys:
+            user, n = given.profile_keys[id]
+            yield id, "profile", f"{user}@{n}", line.start[user_at[user]] + np.arange(n)
+        for item in (item for item, text in case.item_texts.items() if text and item in given.item_keys):
+            n = given.item_keys[item]
+            yield id, f"text on {item}", f"{item}@{n}", reviews.places(item_at[item], n)
 
 
 def check_overlap(given: Audited) -> Check:

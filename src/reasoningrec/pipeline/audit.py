@@ -98,9 +98,13 @@ def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) ->
         sample: how many questions have all their numbers worked out anew.
 
     Raises:
+        InputError: one of `others` is the run itself, or is named twice.
         RunError: a folder is no run, is damaged, or is a run of other data.
         NotInRunError: a stage is not done, or is out of date.
     """
+    places = [other.resolve() for other in others]
+    if twice := [other for n, other in enumerate(others) if places[n] in places[:n]]:
+        raise InputError(f"--against: {twice[0]} is named twice", hint="Name each run once.")
     _, space = opened(folder)
     config = space.config
     checks = audit(_audited(space, sample))
@@ -123,11 +127,11 @@ def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) ->
 
 
 def _audited(space: Workspace, sample: int) -> Audited:
-    config = space.config
-    texts = space.texts
-    keys = {id: texts.of_target.get(id, "") for id in space.windows["id"]}
-    profiles = {id: texts.of_user.get(id, "") for id in space.windows["id"]}
-    given = {id for found in (keys, profiles) for id, key in found.items() if key.endswith(f"@{GIVEN}")}
+    config, texts = space.config, space.texts
+    cases = space.cases(space.windows["id"])
+    elsewhere = {id for found in (texts.of_target, texts.of_user) for id, key in found.items() if _is_given(key)}
+    items = {item for item, key in texts.of_item.items() if _is_given(key)}
+    elsewhere |= {case.query.id for case in cases if any(case.item_texts.get(item) for item in items)}
     return Audited(
         corpus=space.corpus,
         timeline=space.timeline,
@@ -137,14 +141,20 @@ def _audited(space: Workspace, sample: int) -> Audited:
         numbers=with_latent(space.numbers, space.timeline, space.windows),
         work_out=partial(_worked_out, space),
         history=config.split.history,
-        cases=space.cases(space.windows["id"]),
-        text_keys=space.description_keys,
-        given=frozenset(given),
+        cases=cases,
+        text_keys={id: key for id, key in space.description_keys.items() if not _is_given(texts.of_target[id])},
+        profile_keys={id: key for id, key in space.profile_keys.items() if not _is_given(texts.of_user[id])},
+        item_keys={item: space.review_counts[item] for item in texts.of_item if item not in items},
+        given=frozenset(elsewhere),
         reviews=space.reviews,
         sample=sample,
         seed=config.seed,
         repeats=config.data.repeats,
     )
+
+
+def _is_given(key: str) -> bool:
+    return key.endswith(f"@{GIVEN}")
 
 
 def _worked_out(space: Workspace, timeline: Timeline, windows: pl.DataFrame) -> pl.DataFrame:
