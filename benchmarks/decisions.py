@@ -29,10 +29,11 @@ from typing import Any
 from reasoningrec.config import read
 from reasoningrec.data.load import fingerprint
 from reasoningrec.errors import InputError
-from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT, Evaluation
+from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
 from reasoningrec.evaluation.results import Provenance, Row, decision_rows, explanation_rows
 from reasoningrec.pipeline.looks import looks
-from reasoningrec.rows import from_row, line_of, read_json, write_jsonl
+from reasoningrec.pipeline.measure import read_evaluation
+from reasoningrec.rows import line_of, write_jsonl
 from reasoningrec.runs import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -136,7 +137,7 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     command = [sys.executable, "-m", "reasoningrec", "run", "--run", folder, task.config(runs)]
     command += ["--protocol", task.protocol, "--seed", task.seed]
     subprocess.run([str(part) for part in command], check=True)
-    found = from_row(Evaluation, read_json(folder / "evaluate.json"))
+    found = read_evaluation(folder)
     last = evaluated(folder)[-1:]  # of when it was measured: a run may have been done before
     if not last:
         sys.exit(f"{folder}: its looks.jsonl names no evaluation; delete its evaluate.json and give the command again")

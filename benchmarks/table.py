@@ -97,7 +97,7 @@ def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
         lines.append(
             f"| {dataset}{mark} | {fused['n']} | {_interval(fused)}{old} | {_over_seeds(those)} | {' | '.join(cells)} "
             f"| {_difference(fused)}{_range(those, 'reasoningrec', 1)} | {_hindsight(those)} "
-            f"| {_added(found.get('no-student'))}{_range(those, 'no-student', -1)} |"
+            f"| {_added(found.get('no-student'))}{_range(those, 'no-student', -1, 4)} |"
         )
     return "\n".join(lines)
 
@@ -113,20 +113,24 @@ def _over_seeds(rows: list[dict[str, Any]]) -> str:
     return f"{fmean(aucs):.3f} ± {stdev(aucs):.3f} ({len(aucs)} seeds)" if len(aucs) > 1 else "–"
 
 
-def _range(rows: list[dict[str, Any]], method: str, sign: int) -> str:
+def _range(rows: list[dict[str, Any]], method: str, sign: int, digits: int = 3) -> str:
     """The lowest and the highest difference over seeds, after a figure of seed 0; "" where they are alike."""
-    found = [round(sign * row["diff"], 3) + 0.0 for row in rows if row["method"] == method and row["diff"] is not None]
-    return f"; seeds {min(found):+.3f} to {max(found):+.3f}" if len(set(found)) > 1 else ""
+    these = (row["diff"] for row in rows if row["method"] == method)
+    found = [round(sign * diff, digits) + 0.0 for diff in these if diff is not None]
+    return f"; seeds {min(found):+.{digits}f} to {max(found):+.{digits}f}" if len(set(found)) > 1 else ""
 
 
 def _hindsight(rows: list[dict[str, Any]]) -> str:
-    """Fused minus the baseline that turned out best, means over the same seeds: no choice on valid can flatter it."""
+    """Fused minus the baseline that turned out best, means over all its seeds: no choice on valid can flatter it."""
     aucs: dict[str, dict[int, float]] = {}
     for row in rows:
         if row["method"] == "reasoningrec" or not row["method"].startswith(OURS):
             aucs.setdefault(row["method"], {})[row["seed"]] = row["auc"]
     fused = aucs.pop("reasoningrec")
-    best = max(aucs, key=lambda method: fmean(aucs[method].values()))
+    means = {method: fmean(of[seed] for seed in fused) for method, of in aucs.items() if of.keys() >= fused.keys()}
+    if not means:
+        return "–"
+    best = max(means, key=lambda method: means[method])
     return f"{_mean_difference(fused, aucs[best]):+.3f} ({best})"
 
 
@@ -156,12 +160,14 @@ def _calibration(rows: list[dict[str, Any]]) -> str:
 
 def _lowest_brier(rows: list[dict[str, Any]]) -> str:
     """The lowest mean over seeds of the Brier scores of baselines, and whose it is; of few shots, too."""
-    scores: dict[str, list[float]] = {}
+    seeds = {row["seed"] for row in rows if row["method"] == "reasoningrec"}
+    scores: dict[str, dict[int, float]] = {}
     for row in rows:
         if not row["method"].startswith(OURS):
-            scores.setdefault(row["method"], []).append(row["brier"])
-    best = min(scores, key=lambda method: fmean(scores[method]))
-    return f"{fmean(scores[best]):.4f} ({best})"
+            scores.setdefault(row["method"], {})[row["seed"]] = row["brier"]
+    means = {method: fmean(of[seed] for seed in seeds) for method, of in scores.items() if of.keys() >= seeds}
+    best = min(means, key=lambda method: means[method], default=None)
+    return "–" if best is None else f"{means[best]:.4f} ({best})"
 
 
 def _ablations(rows: list[dict[str, Any]]) -> str:
@@ -324,11 +330,14 @@ def _difference(row: dict[str, Any]) -> str:
 
 
 def _added(row: dict[str, Any] | None) -> str:
-    """What the whole has over the decision without the student: the reverse of that one's difference to the whole."""
+    """What the whole has over the decision without the student: the reverse of that one's difference to the whole.
+
+    In four digits: with three, an interval that holds zero can look as if it ended there.
+    """
     if row is None or row["diff"] is None:
         return "–"
-    added, low, high = (round(-row[name], 3) + 0.0 for name in ("diff", "diff_high", "diff_low"))
-    return f"{added:+.3f} [{low:+.3f}, {high:+.3f}]"
+    added, low, high = (round(-row[name], 4) + 0.0 for name in ("diff", "diff_high", "diff_low"))
+    return f"{added:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def _percent(row: dict[str, Any] | None) -> str:

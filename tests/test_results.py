@@ -128,7 +128,10 @@ def test_in_hindsight_a_baseline_of_few_shots_counts_and_a_student_does_not(tabl
     aucs = {"reasoningrec": 0.7, "student": 0.9, "few-shot-student": 0.8, "logistic": 0.69, "few-shot-boosting": 0.71}
     rows = [{"method": method, "seed": 0, "auc": auc} for method, auc in aucs.items()]
     assert table._hindsight(rows) == "-0.010 (few-shot-boosting)"
-    assert table._hindsight([*rows, {"method": "reasoningrec", "seed": 1, "auc": 0.9}]) == "-0.010 (few-shot-boosting)"
+    more = [{"method": "reasoningrec", "seed": 1, "auc": 0.9}]
+    assert table._hindsight([*rows, *more]) == "–"  # none was measured by both seeds
+    more += [{"method": "logistic", "seed": 1, "auc": 0.81}, {"method": "din", "seed": 1, "auc": 0.99}]
+    assert table._hindsight([*rows, *more]) == "+0.050 (logistic)"
 
 
 def test_calibration_is_a_mean_over_seeds_beside_the_lowest_brier_score_of_a_baseline(table: ModuleType) -> None:

@@ -59,17 +59,44 @@ def test_a_planted_taste_is_found(method: str) -> None:
 
 
 @every_method
-def test_no_label_of_test_is_read(method: str) -> None:
-    other = changed(MADE, lambda _, place, length: place == length - 1)
-    assert (answers(method, allowed_of(other), QUICK) == answers(method, allowed_of(MADE), QUICK)).all()
+def test_without_times_no_label_of_test_is_read(method: str) -> None:
+    made = rows(times=False)
+    other = changed(made, lambda _, place, length: place == length - 1)
+    assert (answers(method, allowed_of(other), QUICK) == answers(method, allowed_of(made), QUICK)).all()
 
 
 @every_method
-def test_valid_labels_are_learned_by_no_model(method: str) -> None:
+def test_a_target_is_learned_by_blocks_of_later_alone(method: str) -> None:
+    """As the evidence counts it: others' reactions are known once they are given, be they targets or not."""
+    before = allowed_of(MADE)
+    clock = before.timeline.clock
+    first = int(before.at[~before.valid][np.argmin(clock[before.at[~before.valid]])])
+    user = before.timeline.users[before.timeline.user[first]]
+    after = allowed_of(changed(MADE, lambda row, place, length: place == length - 1 and row.user == user))
+    config = QUICK.model_copy(update={"epochs": 1})
+    one, other = (answers(method, allowed, config) for allowed in (before, after))
+    blocks = list(before.blocks(config.refits, 0, 0))
+    later = [bool((clock[before.at[block.asked]] > clock[first]).all()) for block in blocks]
+    assert {True, False} == set(later)
+    assert [first in block.rows for block in blocks] == later
+    early = np.concatenate([block.asked for block, late in zip(blocks, later, strict=True) if not late])
+    late = np.setdiff1d(np.arange(before.at.size), early)
+    if method in NETWORKS:
+        assert (one[early] == other[early]).all()
+        assert (one[late] != other[late]).any()
+    else:
+        fit, (ridge, *_) = factors.METHODS[method]
+        for block, is_late in zip(blocks, later, strict=True):
+            assert (fit(before, block, 2, ridge, 0) != fit(after, block, 2, ridge, 0)).any() == is_late
+
+
+@every_method
+def test_without_times_valid_labels_are_learned_by_no_model(method: str) -> None:
     """They choose sizes, epochs and the scale of scores, and are history to the same user's test query alone."""
     config = QUICK.model_copy(update={"epochs": 1})
-    before = allowed_of(MADE)
-    after = allowed_of(changed(MADE, lambda row, place, length: place == length - 2 and row.user == "u000"))
+    made = rows(times=False)
+    before = allowed_of(made)
+    after = allowed_of(changed(made, lambda row, place, length: place == length - 2 and row.user == "u000"))
     one, other = answers(method, before, config), answers(method, after, config)
     mine = before.timeline.user[before.at] == 0
     if method in NETWORKS:
@@ -96,7 +123,7 @@ def test_nothing_later_than_a_query_is_learned(method: str) -> None:
     clock = early.timeline.clock[early.at]
     cut = np.sort(clock)[clock.size // 3 * 2]
     moment = int(early.timeline.time[early.timeline.clock == cut][0]) if early.timeline.time is not None else 0
-    late = allowed_of(changed(MADE, lambda row, place, length: row.time >= moment and place < length - 2))
+    late = allowed_of(changed(MADE, lambda row, place, length: row.time >= moment))
     config = QUICK.model_copy(update={"epochs": 1, "refits": 3})
     before = early.blocks(3, 0, 0), late.blocks(3, 0, 0)
     for one, other in zip(*before, strict=True):
@@ -123,10 +150,10 @@ def test_blocks_grow_with_rows_and_queries_alike() -> None:
     assert sorted(np.concatenate([block.asked for block in blocks])) == list(range(allowed.at.size))
     clock = allowed.timeline.clock
     for block in blocks:
-        assert (block.rows == allowed.train[clock[allowed.train] < clock[allowed.at[block.asked]].min()]).all()
-    rows = [block.rows.size for block in blocks] + [allowed.train.size]
+        assert (block.rows == np.flatnonzero(clock < clock[allowed.at[block.asked]].min())).all()
+    rows = [block.rows.size for block in blocks] + [clock.size]
     steps = [
-        block.asked.size / allowed.at.size + (after - before) / allowed.train.size
+        block.asked.size / allowed.at.size + (after - before) / clock.size
         for block, before, after in zip(blocks, rows, rows[1:], strict=False)
     ]
     assert len(blocks) == 6

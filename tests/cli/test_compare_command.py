@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from reasoningrec.rows import read_json
+from reasoningrec.rows import read_json, write_json
 from running import Cli
 
 
@@ -25,6 +26,25 @@ def test_runs_are_put_side_by_side(cli: Cli, small_run: Path, small_config: Path
     assert "reasoningrec" in answer.out
     assert page.read_text("utf-8").count("<svg") == 1
     assert text.read_text("utf-8").startswith("# Runs compared")
+    manifest = read_json(second / "manifest.json")
+    manifest["stages"]["predict"]["fields"]["decision"]["inputs"] = ["of another version"]
+    write_json(second / "manifest.json", manifest)
+    apart = cli("compare", small_run, second)
+    assert (apart.code, "2 seeds" in apart.out) == (0, False)
+
+
+def test_figures_of_another_form_name_their_file(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(small_run, copy)
+    figures, manifest = read_json(copy / "evaluate.json"), read_json(copy / "manifest.json")
+    del figures["level"]
+    write_json(copy / "evaluate.json", figures)
+    digest = hashlib.sha256((copy / "evaluate.json").read_bytes()).hexdigest()
+    manifest["stages"]["evaluate"]["artifacts"]["evaluate.json"] = digest
+    write_json(copy / "manifest.json", manifest)
+    answer = cli("compare", small_run, copy)
+    assert answer.code == 2
+    assert f"{copy / 'evaluate.json'}: is not in the form that this version reads" in answer.err
 
 
 def test_what_cannot_be_compared_is_told(cli: Cli, small_run: Path, small_config: Path, tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ def test_without_times_rows_stand_by_user_then_place_in_the_file() -> None:
     assert line.time is None
     assert line.row.tolist() == [1, 3, 4, 0, 2]
     assert line.clock.tolist() == [0] * 5
-    assert line.clock_of(None) == 1
 
 
 def test_one_missing_time_makes_all_times_unknown() -> None:
@@ -49,18 +48,6 @@ def test_one_missing_time_makes_all_times_unknown() -> None:
 
 def test_every_item_of_the_catalogue_has_a_code() -> None:
     assert Timeline.of(corpus_of(ROWS)).items == ("i1", "i2", "i3", "i4", "i5", "i6")
-
-
-def test_the_clock_of_a_time_counts_rows_strictly_before() -> None:
-    line = Timeline.of(corpus_of(ROWS))
-    for time in (-5, 0, 1, DAY, DAY + 1, 2 * DAY, 9 * DAY):
-        before = int((line.time < time).sum()) if line.time is not None else -1
-        assert int((line.clock < line.clock_of(time)).sum()) == before
-
-
-def test_an_unknown_moment_is_after_everything() -> None:
-    line = Timeline.of(corpus_of(ROWS))
-    assert line.clock_of(None) == 3
 
 
 counted = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(-4, 4)), max_size=30)

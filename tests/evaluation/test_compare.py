@@ -137,6 +137,14 @@ def test_mismatched_data_are_refused(inputs: EvaluateInputs, change: object, say
         put(one, change(two))
 
 
+def test_seeds_of_other_data_are_refused_whatever_stands_before_them(inputs: EvaluateInputs) -> None:
+    first, one, two = entrant(inputs, "a", variant="a"), entrant(inputs, "b"), entrant(inputs, "c", seed=1)
+    assert put(first, one, two).systems == ("a", "b (+1 seeds)")
+    other = dataclasses.replace(two, asked=tuple((user, f"{item} II") for user, item in two.asked))
+    with pytest.raises(RunError, match="c and b: the same configuration, but other test questions or answers"):
+        put(first, one, other)
+
+
 def test_one_seed_twice_is_refused(inputs: EvaluateInputs) -> None:
     with pytest.raises(RunError, match="the same configuration and seed twice"):
         put(entrant(inputs, "a"), entrant(inputs, "b"))

@@ -1,12 +1,12 @@
-"""What a trained baseline may learn from: train rows only, and, where there are times, those before the question.
+"""What a trained baseline may learn from: where there are times, rows before the question; else, train rows only.
 
-A model that is fitted once on all train rows would know of an item what others said of it after the moment asked about.
-So the valid and test queries are parted by time into blocks, and each block is answered by a model of its own, fitted
-on train rows strictly earlier than the block's first query. Without times there is one block and one model, fitted on
-all train rows, as the evidence's counts are (see `data.evidence`). A user's own past, up to the query, is never fitted
-but read: as the sequence, or folded in.
+A model that is fitted once on all rows would know of an item what others said of it after the moment asked about. So
+the valid and test queries are parted by time into blocks, and each block is answered by a model of its own, fitted on
+rows strictly earlier than the block's first query: the rows that the evidence counts (see `data.evidence`), earlier
+targets of valid and test among them. Without times there is one block and one model, fitted on all train rows, as the
+evidence's counts are. A user's own past, up to the query, is read as well: as the sequence, or folded in.
 
-A train row is one that lies before all valid and test targets of its user: no label of a target is ever learned from.
+A train row is one that lies before all valid and test targets of its user. Shots are of train windows alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 
 from reasoningrec.baselines.regression import prior
 from reasoningrec.config import Protocol
-from reasoningrec.data.evidence import train_rows
+from reasoningrec.data.evidence import crowd_now, train_rows
 from reasoningrec.data.split import past_rows
 from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
 
@@ -42,8 +42,9 @@ class Allowed:
     """A timeline of N rows, and Q queries on it: the valid and test windows, in the windows' order.
 
     Attributes:
-        timeline: the interactions. Its labels may be read in `train` and, as history, in the past of a query.
+        timeline: the interactions. Its labels may be read in `crowd` before a block and, as history, in a query's past.
         past: (N,) how many of the user's rows, from the oldest, each row may know as its history.
+        crowd: rows that may be fitted on, ascending: all where there are times, else `train`.
         train: rows before all valid and test targets of their user, ascending.
         main: those of them that are train windows.
         at: (Q,) the targets' rows.
@@ -55,6 +56,7 @@ class Allowed:
 
     timeline: Timeline
     past: Ints
+    crowd: Ints
     train: Ints
     main: Ints
     at: Ints
@@ -71,6 +73,7 @@ class Allowed:
         return cls(
             timeline=timeline,
             past=past_rows(timeline, np.arange(timeline.user.size), protocol),
+            crowd=crowd_now(timeline, windows),
             train=train_rows(timeline, windows),
             main=np.sort(at[role == "train"]),
             at=at[window],
@@ -83,34 +86,34 @@ class Allowed:
     def blocks(self, refits: int, shots: int, seed: int) -> Iterator[Block]:
         """What to fit, and what to answer with it.
 
-        A block ends where queries and train rows that are known by then, each as a share of all, have together grown by
-        an equal part. By queries alone, the first block could hold a good part of them and no row to learn from; by
+        A block ends where queries and rows that are known by then, each as a share of all, have together grown by an
+        equal part. By queries alone, the first block could hold a good part of them and no row to learn from; by
         rows alone, most queries would be in the last one.
 
         Args:
             refits: how many blocks of time at most; 1 = one model fitted on train rows of any time.
             shots: K train windows to learn from, as many of each label, drawn anew for each block from those that it
-                may know; 0 = every train row.
+                may know; 0 = every row that it may know.
             seed: of the draws.
         """
         rng = np.random.default_rng(seed)
         clock = self.timeline.clock
         if self.timeline.time is None or refits == 1:
-            yield self._block(np.ones_like(self.timeline.liked), np.arange(self.at.size), shots, rng)
+            yield self._block(self.main if shots else self.train, np.arange(self.at.size), shots, rng)
             return
         order = np.sort(clock[self.at])
-        known = np.searchsorted(np.sort(clock[self.train]), order)
+        known = np.searchsorted(np.sort(clock[self.train if shots else self.crowd]), order)
         grown = np.arange(order.size) / order.size + (known - known[0]) / max(1, known[-1] - known[0])
         cuts = np.unique(order[np.searchsorted(grown, grown[-1] * np.arange(refits) / refits)])
         block_of = np.searchsorted(cuts, clock[self.at], side="right") - 1
+        rows = self.main if shots else self.crowd
         for block, cut in enumerate(cuts):
-            yield self._block(clock < cut, np.flatnonzero(block_of == block), shots, rng)
+            yield self._block(rows[clock[rows] < cut], np.flatnonzero(block_of == block), shots, rng)
 
-    def _block(self, before: Bools, asked: Ints, shots: int, rng: np.random.Generator) -> Block:
-        liked, rows = self.timeline.liked, self.main if shots else self.train
-        rows = rows[before[rows]]
+    def _block(self, rows: Ints, asked: Ints, shots: int, rng: np.random.Generator) -> Block:
         if not shots:
             return Block(rows, asked)
+        liked = self.timeline.liked
         drawn = rows[balanced(liked[rows], shots, rng)]
         return Block(drawn, asked, drawn_shift(liked[rows], liked[drawn]))
 

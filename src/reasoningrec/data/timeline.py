@@ -76,12 +76,6 @@ class Timeline:
         within = np.arange(question.size) - np.repeat(np.cumsum(past) - past, past)
         return question, self.start[user][question] + within
 
-    def clock_of(self, time: int | None) -> int:
-        """The clock a query at `time` has; rows with a smaller clock lie strictly before it."""
-        if self.time is None or time is None:
-            return int(self.clock.max(initial=0)) + 1
-        return int(np.searchsorted(np.unique(self.time), time, side="left"))
-
 
 def _coded(values: pl.Series, names: pl.Series) -> pl.Series:
     """The place of each of `values` among the distinct `names`."""

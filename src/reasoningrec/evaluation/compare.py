@@ -29,7 +29,7 @@ class Entrant:
 
     run: str
     variant: str
-    """A mark of everything in its configuration but the seed."""
+    """A mark of all that its answers depend on but the data and the seed."""
     evaluation: Evaluation
     ids: tuple[str, ...]
     asked: tuple[tuple[str, str], ...]
@@ -150,6 +150,11 @@ def _systems(entrants: Sequence[Entrant]) -> list[_System]:
                 f"{', '.join(run.run for run in runs)}: the same configuration and seed twice",
                 hint="Name one of them.",
             )
+        if differing := [run.run for run in runs if not _same(run, runs[0])]:
+            raise RunError(
+                f"{differing[0]} and {runs[0].run}: the same configuration, but other test questions or answers",
+                hint="Their data differ: run both on the same files.",
+            )
         systems.append(
             _System(runs[0].run if len(runs) == 1 else f"{runs[0].run} (+{len(runs) - 1} seeds)", tuple(runs))
         )
@@ -164,11 +169,6 @@ def _check_same_data(entrants: Sequence[Entrant]) -> None:
             raise RunError(
                 f"{one.run}: a like is “{one.evaluation.like_rule}”, in {other.run} “{other.evaluation.like_rule}”",
                 hint="Compare runs of the same data.like_above.",
-            )
-        if one.variant == other.variant and not _same(one, other):
-            raise RunError(
-                f"{one.run} and {other.run}: the same configuration, but other test questions or answers",
-                hint="Their data differ: run both on the same files.",
             )
         known = dict(zip(zip(other.ids, other.asked, strict=True), other.labels.tolist(), strict=True))
         for id, asked, label in zip(one.ids, one.asked, one.labels.tolist(), strict=True):

@@ -12,18 +12,19 @@ import numpy as np
 from reasoningrec.errors import InputError
 from reasoningrec.evaluation import decisions, uncertainty
 from reasoningrec.evaluation.compare import Comparison, Entrant, compare
-from reasoningrec.evaluation.evaluate import Evaluation
 from reasoningrec.pipeline import looks, predictions
 from reasoningrec.pipeline.line import check_made_from
-from reasoningrec.pipeline.measure import sequences
+from reasoningrec.pipeline.measure import read_evaluation, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
-from reasoningrec.rows import from_row, read_json
 from reasoningrec.runs import Run, fingerprint
 
 READ = ("data", "split", *predictions.FILES, "evaluate")
+APART_STAGES = ("data", "evaluate", "report")
 PARTS = ("seed", "threads", "cache", "budget", "prices", "evaluate", "report")
 APART: dict[str, Any] = {**dict.fromkeys(PARTS, True), "predict": {"explain"}}
 """Parts of a configuration that change no answer, and the seed."""
+QUIET = ("seed", "threads", "explain")
+"""The same, of what the stages that make answers note of how they were done."""
 
 
 def compare_runs(folders: Sequence[Path]) -> Comparison:
@@ -70,11 +71,22 @@ def entrant(space: Workspace, name: str) -> Entrant:
     clusters = uncertainty.clusters(sequences(space))
     return Entrant(
         run=name,
-        variant=fingerprint(space.config.model_dump(mode="json", exclude=APART)),
-        evaluation=from_row(Evaluation, read_json(space.folder / "evaluate.json")),
+        variant=fingerprint([space.config.model_dump(mode="json", exclude=APART), _done(space.folder)]),
+        evaluation=read_evaluation(space.folder),
         ids=tuple(ids),
         asked=asked,
         labels=labels,
         cluster=np.array([clusters[user] for user, _ in asked], dtype=np.int64),
         answers={method: decisions.align(found, ids) for method, found in test.predictions.items()},
     )
+
+
+def _done(folder: Path) -> dict[str, Any]:
+    """How the stages before the answers were done, which a version of the package can change as a setting can."""
+    return {
+        stage: {
+            name: value for name, value in record.fields.items() if name not in QUIET and not name.startswith("stage ")
+        }
+        for stage, record in Run.read(folder).stages.items()
+        if stage not in APART_STAGES
+    }

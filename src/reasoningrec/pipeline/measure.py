@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
 from reasoningrec.config import NANO
 from reasoningrec.data.demo import accepted
+from reasoningrec.errors import RunError
 from reasoningrec.evaluation.evaluate import EvaluateInputs, Evaluation, evaluate
 from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
@@ -149,10 +152,23 @@ def report_fields(space: Workspace) -> dict[str, Json]:
     return {**fields, **digests(space.folder)}
 
 
+def read_evaluation(folder: Path) -> Evaluation:
+    """What stage evaluate of a run found. Raises RunError where its file is not in the form that this version reads."""
+    path = folder / "evaluate.json"
+    row = read_json(path)
+    try:
+        return from_row(Evaluation, row)
+    except RunError as error:
+        raise RunError(
+            f"{path}: is not in the form that this version reads ({error})",
+            hint="Remove it, and the next run does stage evaluate again.",
+        ) from None
+
+
 def write_reports(desk: Desk) -> Outcome:
     """`report.md` and the self-contained `report.html`."""
     space = desk.space
-    found = from_row(Evaluation, read_json(desk.folder / "evaluate.json"))
+    found = read_evaluation(desk.folder)
     texts = read_records(Explanation, desk.folder / "predict" / "explanations.jsonl")
     evidence = {case.query.id: case.evidence for case in space.cases(text.query_id for text in texts)}
     titles = dict(space.corpus.items.select(pl.col("item"), pl.col("title")).iter_rows())
