@@ -4,7 +4,8 @@
 
 Needs REASONINGREC_DATA. The last ten reactions of each user are test targets (`split.tests_per_user`), and each is
 asked twice: as every test question is, with a past that ends at the target and so holds the answers to the targets
-before it; and with the past that ends at the user's first target, as `recommend` asks about many items at one moment.
+before it; and with the past that ends at the user's first target, as `recommend` asks about many items at one moment
+(what others have said is as of each target, in both).
 No student, nothing chosen. What the decision has more than each statistic is paired (`ours`). Figures are put into
 benchmarks/results/within.jsonl; a protocol is one look at the test set.
 """
@@ -55,7 +56,7 @@ def measure(protocol: str, runs: Path) -> list[Row]:
     test = (space.windows["role"] == "test").to_numpy()
     user, labels = space.timeline.user[space.windows["at"].to_numpy()][test], space.labels[test]
     found: list[Row] = []
-    for past, asked in zip(PASTS, (space.windows, at_one_moment(space.windows)), strict=True):
+    for past, asked in zip(PASTS, (space.windows, with_one_past(space.windows)), strict=True):
         inside = partial(within_users, labels, groups=(user, user), level=0.95, draws=(1000, 0))
         answers = {method: said[test] for method, said in answered(space, asked).items()}
         for method, said in answers.items():
@@ -77,7 +78,7 @@ def measure(protocol: str, runs: Path) -> list[Row]:
     return found
 
 
-def at_one_moment(windows: pl.DataFrame) -> pl.DataFrame:
+def with_one_past(windows: pl.DataFrame) -> pl.DataFrame:
     """The windows, those of test with the past that their user's first test target has."""
     first = pl.col("past").min().over("user", "role")
     return windows.with_columns(pl.when(pl.col("role") == "test").then(first).otherwise("past").alias("past"))

@@ -419,9 +419,9 @@ def test_the_page_on_experiments_has_the_squared_errors(table: ModuleType) -> No
         assert ", ".join(f"{value:.4f}" for value in rows["beauty-honest"]["by_target"][method]) in text
 
 
-def test_at_one_moment_every_target_of_a_user_has_the_past_of_the_first() -> None:
+def test_with_one_past_every_target_of_a_user_has_the_past_of_the_first() -> None:
     windows = replace(demo_line(60), split=SplitConfig(tests_per_user=3)).windows
-    asked = load("within").at_one_moment(windows)
+    asked = load("within").with_one_past(windows)
     assert not asked.equals(windows)
     for role, user in windows.select("role", "user").unique().iter_rows():
         mine = (pl.col("role") == role) & (pl.col("user") == user)
