@@ -151,9 +151,10 @@ def test_blocks_grow_with_rows_and_queries_alike() -> None:
     clock = allowed.timeline.clock
     for block in blocks:
         assert (block.rows == np.flatnonzero(clock < clock[allowed.at[block.asked]].min())).all()
-    rows = [block.rows.size for block in blocks] + [clock.size]
+    known = [np.sum(clock[allowed.train] < clock[allowed.at[block.asked]].min()) for block in blocks]
+    rows = [*known, allowed.train.size]
     steps = [
-        block.asked.size / allowed.at.size + (after - before) / clock.size
+        block.asked.size / allowed.at.size + (after - before) / allowed.train.size
         for block, before, after in zip(blocks, rows, rows[1:], strict=False)
     ]
     assert len(blocks) == 6

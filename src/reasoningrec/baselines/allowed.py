@@ -86,8 +86,8 @@ class Allowed:
     def blocks(self, refits: int, shots: int, seed: int) -> Iterator[Block]:
         """What to fit, and what to answer with it.
 
-        A block ends where queries and rows that are known by then, each as a share of all, have together grown by an
-        equal part. By queries alone, the first block could hold a good part of them and no row to learn from; by
+        A block ends where queries and train rows that are known by then, each as a share of all, have together grown by
+        an equal part. By queries alone, the first block could hold a good part of them and no row to learn from; by
         rows alone, most queries would be in the last one.
 
         Args:
@@ -102,7 +102,7 @@ class Allowed:
             yield self._block(self.main if shots else self.train, np.arange(self.at.size), shots, rng)
             return
         order = np.sort(clock[self.at])
-        known = np.searchsorted(np.sort(clock[self.train if shots else self.crowd]), order)
+        known = np.searchsorted(np.sort(clock[self.train]), order)
         grown = np.arange(order.size) / order.size + (known - known[0]) / max(1, known[-1] - known[0])
         cuts = np.unique(order[np.searchsorted(grown, grown[-1] * np.arange(refits) / refits)])
         block_of = np.searchsorted(cuts, clock[self.at], side="right") - 1

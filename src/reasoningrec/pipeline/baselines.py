@@ -19,7 +19,7 @@ from reasoningrec.runs import Journal
 from reasoningrec.student.score import use_threads
 
 FACTORS: Final = tuple(factors.METHODS)
-RULE: Final = 2
+RULE: Final = 3
 """Of how the trained ones learn: raised with every change of the code that moves their answers."""
 OF_FEW: Final = 2
 """The same, of how all of them learn from few shots."""
