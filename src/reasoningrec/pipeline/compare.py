@@ -20,6 +20,7 @@ from reasoningrec.runs import Run, fingerprint
 
 READ = ("data", "split", *predictions.FILES, "evaluate")
 APART_STAGES = ("data", "evaluate", "report")
+"""Stages whose notes say nothing of how questions were answered; that data are the same is looked at row by row."""
 PARTS = ("seed", "threads", "cache", "budget", "prices", "evaluate", "report")
 APART: dict[str, Any] = {**dict.fromkeys(PARTS, True), "predict": {"explain"}}
 """Parts of a configuration that change no answer, and the seed."""
