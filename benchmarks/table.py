@@ -127,11 +127,14 @@ def _hindsight(rows: list[dict[str, Any]]) -> str:
         if row["method"] == "reasoningrec" or not row["method"].startswith(OURS):
             aucs.setdefault(row["method"], {})[row["seed"]] = row["auc"]
     fused = aucs.pop("reasoningrec")
-    means = {method: fmean(of[seed] for seed in fused) for method, of in aucs.items() if of.keys() >= fused.keys()}
-    if not means:
-        return "–"
-    best = max(means, key=lambda method: means[method])
-    return f"{_mean_difference(fused, aucs[best]):+.3f} ({best})"
+    means = _means(aucs, set(fused))
+    best = max(means, key=lambda method: means[method], default=None)
+    return "–" if best is None else f"{_mean_difference(fused, aucs[best]):+.3f} ({best})"
+
+
+def _means(figures: dict[str, dict[int, float]], seeds: set[int]) -> dict[str, float]:
+    """Mean over `seeds` of each method that has a figure of all of them."""
+    return {method: fmean(of[seed] for seed in seeds) for method, of in figures.items() if of.keys() >= seeds}
 
 
 def _calibration(rows: list[dict[str, Any]]) -> str:
@@ -165,7 +168,7 @@ def _lowest_brier(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         if not row["method"].startswith(OURS):
             scores.setdefault(row["method"], {})[row["seed"]] = row["brier"]
-    means = {method: fmean(of[seed] for seed in seeds) for method, of in scores.items() if of.keys() >= seeds}
+    means = _means(scores, seeds)
     best = min(means, key=lambda method: means[method], default=None)
     return "–" if best is None else f"{means[best]:.4f} ({best})"
 

@@ -293,9 +293,10 @@ def _written(given: Audited) -> Iterator[tuple[str, str, str, Ints]]:
         if case.profile and id in given.profile_keys:
             user, n = given.profile_keys[id]
             yield id, "profile", f"{user}@{n}", line.start[user_at[user]] + np.arange(n)
-        for item in (item for item, text in case.item_texts.items() if text and item in given.item_keys):
-            n = given.item_keys[item]
-            yield id, f"text on {item}", f"{item}@{n}", reviews.places(item_at[item], n)
+        for item, text in case.item_texts.items():
+            if text and item in given.item_keys:
+                n = given.item_keys[item]
+                yield id, f"text on {item}", f"{item}@{n}", reviews.places(item_at[item], n)
 
 
 def check_overlap(given: Audited) -> Check:

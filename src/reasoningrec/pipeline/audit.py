@@ -26,7 +26,7 @@ from reasoningrec.pipeline.measure import sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.ranking.fuse import with_latent
 from reasoningrec.records import Case
-from reasoningrec.runs import Run
+from reasoningrec.runs import Run, check_named_once
 
 NEEDED = "profile"
 """The last stage an audit reads: texts must be written; a student need not be trained."""
@@ -102,9 +102,7 @@ def audit_run(folder: Path, others: Sequence[Path] = (), *, sample: int = 64) ->
         RunError: a folder is no run, is damaged, or is a run of other data.
         NotInRunError: a stage is not done, or is out of date.
     """
-    places = [other.resolve() for other in others]
-    if twice := [other for n, other in enumerate(others) if places[n] in places[:n]]:
-        raise InputError(f"--against: {twice[0]} is named twice", hint="Name each run once.")
+    check_named_once(others, "--against: ")
     _, space = opened(folder)
     config = space.config
     checks = audit(_audited(space, sample))

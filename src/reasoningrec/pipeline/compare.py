@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from reasoningrec.errors import InputError
 from reasoningrec.evaluation import decisions, uncertainty
 from reasoningrec.evaluation.compare import Comparison, Entrant, compare
 from reasoningrec.pipeline import looks, predictions
 from reasoningrec.pipeline.line import check_made_from
 from reasoningrec.pipeline.measure import read_evaluation, sequences
 from reasoningrec.pipeline.workspace import Workspace, config_of
-from reasoningrec.runs import Run, fingerprint
+from reasoningrec.runs import Run, check_named_once, fingerprint
 
 READ = ("data", "split", *predictions.FILES, "evaluate")
 APART_STAGES = ("data", "evaluate", "report")
@@ -36,9 +35,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         RunError: one is no run, is damaged, or its data disagree with another's.
         NotInRunError: one is not evaluated, or what it was evaluated on was done again since.
     """
-    places = [folder.resolve() for folder in folders]
-    if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
-        raise InputError(f"{twice[0]}: is named twice", hint="Name each run once.")
+    check_named_once(folders)
     names = [folder.resolve().name for folder in folders]
     shown = [name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)]
     spaces = [_evaluated(folder) for folder in folders]
