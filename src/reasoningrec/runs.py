@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from reasoningrec.errors import InputError, NotInRunError, RunError
+from reasoningrec.errors import NotInRunError, RunError
 from reasoningrec.rows import (
     TEMPORARY,
     Json,
@@ -56,13 +56,6 @@ def canonical(value: Json) -> str:
 def fingerprint(value: Json) -> str:
     """SHA-256 of the canonical JSON of `value`, tagged with the recipe's version."""
     return FINGERPRINT_TAG + hashlib.sha256(encode(canonical(value))).hexdigest()
-
-
-def check_named_once(folders: Sequence[Path], flag: str = "") -> None:
-    """Raises InputError where two of the folders are one, whatever they are called; `flag` starts what it says."""
-    places = [folder.resolve() for folder in folders]
-    if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
-        raise InputError(f"{flag}{twice[0]}: is named twice", hint="Name each run once.")
 
 
 class Journal:

@@ -23,10 +23,10 @@ from reasoningrec.pipeline import looks, predictions
 from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.line import check_finished, check_made_from
 from reasoningrec.pipeline.measure import sequences
-from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.pipeline.workspace import Workspace, check_named_once, config_of
 from reasoningrec.ranking.fuse import with_latent
 from reasoningrec.records import Case
-from reasoningrec.runs import Run, check_named_once
+from reasoningrec.runs import Run
 
 NEEDED = "profile"
 """The last stage an audit reads: texts must be written; a student need not be trained."""

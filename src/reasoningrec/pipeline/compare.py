@@ -14,8 +14,8 @@ from reasoningrec.evaluation.compare import Comparison, Entrant, compare
 from reasoningrec.pipeline import looks, predictions
 from reasoningrec.pipeline.line import check_made_from
 from reasoningrec.pipeline.measure import read_evaluation, sequences
-from reasoningrec.pipeline.workspace import Workspace, config_of
-from reasoningrec.runs import Run, check_named_once, fingerprint
+from reasoningrec.pipeline.workspace import Workspace, check_named_once, config_of
+from reasoningrec.runs import Run, fingerprint
 
 READ = ("data", "split", *predictions.FILES, "evaluate")
 APART_STAGES = ("data", "evaluate", "report")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from reasoningrec.data.load import fingerprint
 from reasoningrec.data.split import examples, past_rows
 from reasoningrec.data.texts import AllowedReviews, text_key
 from reasoningrec.data.timeline import Bools, Ints, Timeline
-from reasoningrec.errors import RunError
+from reasoningrec.errors import InputError, RunError
 from reasoningrec.pipeline import given
 from reasoningrec.ranking import latent
 from reasoningrec.ranking.fuse import Fused, with_latent
@@ -235,6 +235,13 @@ class Workspace:
 def without(config: Config) -> dict[str, Json]:
     """What the texts of a run are made without; nothing where that is nothing, so that runs from before stay done."""
     return {"without": sorted(config.without)} if config.without else {}
+
+
+def check_named_once(folders: Sequence[Path], flag: str = "") -> None:
+    """Raises InputError where two of the folders are one, whatever they are called; `flag` starts what it says."""
+    places = [folder.resolve() for folder in folders]
+    if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
+        raise InputError(f"{flag}{twice[0]}: is named twice", hint="Name each run once.")
 
 
 def config_of(run: Run) -> Config:
