@@ -223,7 +223,7 @@ def test_summary_says_what_the_student_adds(evaluation: Evaluation) -> None:
         reading.methods[0], method="no-student", versus="reasoningrec", diff=-0.01, diff_low=-0.02, diff_high=0.005
     )
     said = summary(dataclasses.replace(reading, methods=(*reading.methods, alone)))
-    assert "The student adds +0.010 [−0.005, +0.020] to the decision without it." in said
+    assert "The student adds +0.0100 [−0.0050, +0.0200] to the decision without it." in said
     assert "student adds" not in summary(reading)
     assert "student adds" not in summary(
         dataclasses.replace(reading, methods=(*reading.methods, dataclasses.replace(alone, versus="logistic")))

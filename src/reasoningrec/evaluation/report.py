@@ -190,7 +190,9 @@ def _added(reading: Reading) -> str:
     if alone is None or alone.versus != FUSED or alone.diff is None:
         return ""
     low, high = (None if end is None else -end for end in (alone.diff_high, alone.diff_low))
-    return f" The student adds {with_interval(-alone.diff, low, high, signed=True)} to the decision without it."
+    # Four digits: what a student adds is often less than three can tell from nothing.
+    added = with_interval(-alone.diff, low, high, signed=True, digits=4)
+    return f" The student adds {added} to the decision without it."
 
 
 def who_is_compared(reading: Reading) -> str:
@@ -249,13 +251,16 @@ def figure(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
-def with_interval(value: float | None, low: float | None, high: float | None, *, signed: bool = False) -> str:
+def with_interval(
+    value: float | None, low: float | None, high: float | None, *, signed: bool = False, digits: int = 3
+) -> str:
     """`value [low, high]`, without the brackets where there is no interval."""
     if value is None:
         return NOTHING
     sign = "+" if signed else ""
     # What rounds to zero is zero, not minus zero.
-    parts = [f"{round(part, 3) + 0.0:{sign}.3f}".replace("-", "−") for part in (value, low, high) if part is not None]
+    given = [part for part in (value, low, high) if part is not None]
+    parts = [f"{round(part, digits) + 0.0:{sign}.{digits}f}".replace("-", "−") for part in given]
     return parts[0] if len(parts) < 3 else f"{parts[0]} [{parts[1]}, {parts[2]}]"
 
 
