@@ -30,8 +30,9 @@ def data_root() -> Path:
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs the command line in this process: `cli("run", "--run", folder, config)`."""
+    """Runs the command line in this process: `cli("run", "--run", folder, config)`. Its faults fail the test."""
     from reasoningrec.cli import main
+    from reasoningrec.cli.app import FAULT
 
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -40,6 +41,7 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         printed = capsys.readouterr()
+        assert FAULT not in printed.err, printed.err
         return Answer(int(stop.value.code or 0), printed.out, printed.err)
 
     return call

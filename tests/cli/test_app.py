@@ -123,13 +123,27 @@ def test_errors_become_messages_and_exit_codes(
     assert not answer.out
 
 
-def test_a_fault_of_the_code_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ModuleNotFoundError("No module named 'reasoningrec.gone'", name="reasoningrec.gone"),
+        ZeroDivisionError("of none"),
+    ],
+)
+def test_a_fault_of_the_code_itself_is_not_hidden_and_not_told_as_a_find(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: Exception
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise ModuleNotFoundError("No module named 'reasoningrec.gone'", name="reasoningrec.gone")
+        raise fault
 
-    monkeypatch.setattr("reasoningrec.config.read", fail)
-    with pytest.raises(ModuleNotFoundError):
-        app.main(["run", "--run", str(tmp_path / "run"), str(tmp_path / "c.toml")])
+    monkeypatch.setattr("reasoningrec.pipeline.audit.audit_run", fail)
+    with pytest.raises(SystemExit) as stop:
+        app.main(["audit", "--run", str(tmp_path / "run")])
+    assert stop.value.code == 3
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert str(fault) in said
+    assert app.FAULT in said
 
 
 def test_signs_the_terminal_cannot_show_do_not_stop_it() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -15,6 +17,7 @@ from reasoningrec.cli import ask, audit, batch, cache, compare, data, runs, stud
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
 FAILED, INTERRUPTED, CLOSED = 3, 130, 141
+FAULT = "the above is a fault of reasoningrec: please report it. What is done is kept."
 app = typer.Typer(
     name="reasoningrec",
     help="Recommendations with a reason: whether a person will like an item, how sure that is, and why.",
@@ -74,10 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ReasoningRecError as error:
         _stop(str(error), error.exit_code)
     except ModuleNotFoundError as error:
-        missing = _extra_of(error)
-        if missing is None:
-            raise
-        _stop(str(missing), missing.exit_code)
+        if missing := _extra_of(error):
+            _stop(str(missing), missing.exit_code)
+        _stop_at_fault()
     except OSError as error:
         # A full disk, a folder taken away: nothing a person typed, and no fault of the code either.
         _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
@@ -87,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
         _stop("interrupted", INTERRUPTED)
+    except Exception:  # noqa: BLE001 - the last resort: shown in full
+        _stop_at_fault()
 
 
 def _show_any_text() -> None:
@@ -106,12 +110,18 @@ def _share_cores() -> None:
         os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
-def _stop(message: str, code: int) -> None:
+def _stop(message: str, code: int) -> NoReturn:
     console = Console(stderr=True)
     if code != INTERRUPTED:
         console.print("error: ", style="bold red", end="")
     console.print(message, markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
+
+
+def _stop_at_fault() -> NoReturn:
+    """Show a fault of the code itself in full; its code is not 1, which says that an audit found something."""
+    traceback.print_exc()
+    _stop(FAULT, FAILED)
 
 
 def _extra_of(error: ModuleNotFoundError) -> MissingExtraError | None:
