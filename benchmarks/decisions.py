@@ -6,11 +6,11 @@
 Needs the extras `student` and `baselines`, and REASONINGREC_DATA for all but demo; examples whose data are not there
 are passed over and named. Runs are resumed where they stand, so the command can be stopped at any time and given
 again, or be given parts of the plan. A variant is the same run with a part taken out, TALLRec's recipe, student and
-baselines that learn from few shots, or the trained baselines alone; of it, the rows are kept that it changes. Figures
-replace those of the same run before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of
-seed 0), each evaluation on a test set is copied to looks.jsonl, and the tables in README.md and
-benchmarks/results/bench.md are made anew. The page runs/bench.html puts all runs of the plan that are evaluated side by
-side.
+baselines that learn from few shots, or the trained baselines alone; of it, the rows are kept that it changes. Baselines
+read no texts, so under `paper` theirs are those of `honest`, and are kept once. Figures replace those of the same run
+before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each evaluation on a
+test set is copied to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page
+runs/bench.html puts all runs of the plan that are evaluated side by side.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from reasoningrec.runs import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
 from overview import write_overview
-from table import RESULTS, ROOT, decision_mark, read_rows, write_readme
+from table import RESULTS, ROOT, decision_mark, is_baseline, read_rows, write_readme
 
 PLAN = (
     ("demo", "honest"), ("beauty", "strict"), ("beauty", "honest"), ("fashion", "strict"), ("fashion", "honest"),
@@ -69,8 +69,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
 No, few shots), the paper's largest number of shots for student and baselines alike, or the whole's trained baselines
-measured again without waiting for its student. Where valid then chooses another baseline, which `versus` of the rows
-says, the whole has to be measured again, too."""
+measured again without waiting for its student (not under `paper`, where they are those of `honest`). Where valid then
+chooses another baseline, which `versus` of the rows says, the whole has to be measured again, too."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,9 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
         return [row for row in rows if row["method"] in TRAINED], []
     if task.variant:
         named = [renamed(row, task.variant) for row in rows]
-        return [{**row, "shots": shots} for row in named if row["method"]], []
+        rows = [{**row, "shots": shots} for row in named if row["method"]]
+    if task.protocol == "paper":  # the tables take baselines' from `honest`: see table.read_decisions
+        rows = [row for row in rows if not is_baseline(row)]
     return rows, explanation_rows(found, provenance) if task.explains else []
 
 
@@ -257,7 +259,10 @@ def main() -> None:
     if strange := sorted(set(asked.only) - known):
         parser.error(f"--only: not in the plan: {', '.join(strange)}; known: {', '.join(sorted(known))}")
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
-    tasks = [Task(*pair, seed, variant) for variant in asked.variants for seed in asked.seeds for pair in plan]
+    asked_for = [Task(*pair, seed, variant) for variant in asked.variants for seed in asked.seeds for pair in plan]
+    tasks = [task for task in asked_for if (task.protocol, task.variant) != ("paper", BESIDE)]
+    if not tasks:
+        parser.error(f"--variants {BESIDE}: under `paper` they are those of `honest`: measure them there")
     failed = [task for task in here(tasks) if not _do(task, asked.runs, asked.keep_going)]
     side_by_side([Task(*pair, seed) for pair in PLAN for seed in SEEDS], asked.runs)
     if failed:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from reasoningrec.evaluation import pictures
 
 sys.path.insert(0, str(Path(__file__).parent))
-from table import DATASETS, RESULTS, is_outdated, read_rows
+from table import DATASETS, RESULTS, is_outdated, read_decisions, read_rows
 
 OVERVIEW = RESULTS / "bench.md"
 PICTURE = RESULTS / "bench.svg"
@@ -103,7 +103,7 @@ LEAST_DRAWN = 100
 
 def overview() -> str:
     """The table as Markdown."""
-    rows = read_rows(RESULTS / "decisions.jsonl")
+    rows = read_decisions()
     parts = [
         "# Every system, every dataset",
         "Made by `make bench` from `decisions.jsonl`. AUC with 95 % intervals over clusters of twins; where training "
@@ -114,7 +114,8 @@ def overview() -> str:
         "`paper` is what the authors published, their descriptions, profiles and prompts, on fashion, beauty and "
         "ml-1m. They released none for amazon-fashion-5core and demo: there it is our own texts and prompts, written "
         "from all reviews, later ones included. On ml-100k, which has neither, it is `honest`; so is `strict` on demo, "
-        "where no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had.",
+        "where no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had. "
+        "Baselines read no texts, which is all that `paper` changes: there they are those of `honest`, measured once.",
     ]
     for protocol, subset in READINGS:
         found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]
@@ -225,7 +226,7 @@ def _cell(rows: list[dict[str, Any]], best: float) -> str:
 
 def picture() -> str:
     """The table's first two parts as a picture: a row of panels for each reading, a panel for each dataset."""
-    rows = read_rows(RESULTS / "decisions.jsonl")
+    rows = read_decisions()
     parts = {
         reading: {name: found for name in DATASETS if (found := _drawable(rows, *reading, name))}
         for reading in READINGS[:2]

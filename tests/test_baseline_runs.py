@@ -48,6 +48,19 @@ def test_named_methods_are_answered_measured_and_compared(small_run: Path, tmp_p
     assert "gru4rec" in (folder / "report.md").read_text("utf-8")
 
 
+def test_paper_asks_baselines_what_honest_asks(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "more.toml").write_text(SMALL + MORE, "utf-8")
+    honest, paper = shutil.copytree(small_run, tmp_path / "honest"), tmp_path / "paper"
+    for folder in (honest, paper):
+        answer = cli("run", "--run", folder, tmp_path / "more.toml", "--protocol", folder.name)
+        assert answer.code == 0, answer.err
+    same = {
+        name: (honest / name).read_bytes() == (paper / name).read_bytes()
+        for name in ("describe.jsonl", "score.jsonl", "baselines.jsonl")
+    }
+    assert same == {"describe.jsonl": False, "score.jsonl": False, "baselines.jsonl": True}
+
+
 def done_before(err: str) -> set[str]:
     """The stages that were found done, by what was printed."""
     return {line.split()[0] for line in err.splitlines() if "done before" in line}

@@ -192,6 +192,39 @@ def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
     assert left == ["no-evidence", "no-evidence-student", "few-shot-student", "reasoningrec", "als"]
 
 
+def test_baselines_are_asked_by_paper_what_honest_asks_and_are_kept_once(
+    table: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    decisions = load("decisions")
+    monkeypatch.setenv("REASONINGREC_DATA", str(tmp_path))
+    for dataset, protocol in decisions.PLAN:
+        honest, other = (read_config(decisions.Task(dataset, name, 0).example) for name in ("honest", protocol))
+        data = other.data.model_copy(update={"given_texts": honest.data.given_texts})
+        assert (data, other.split, other.evidence, other.baselines) == (
+            honest.data, honest.split, honest.evidence, honest.baselines,
+        )  # fmt: skip
+    kept = table.read_rows(table.RESULTS / "decisions.jsonl")
+    assert not [row for row in kept if row["protocol"] == "paper" and table.is_baseline(row)]
+    shown = table.read_decisions()
+    assert shown[: len(kept)] == kept
+    names = ("dataset", "protocol", "seed", "subset", "method")
+    found = [tuple(row[name] for name in names) for row in shown]
+    assert len(set(found)) == len(found)
+    assert ("beauty", "paper", 2, "distinct", "few-shot-din") in found
+    assert {row[0] for row in found if row[1] == "paper"} == {name for name, how in decisions.PLAN if how == "paper"}
+
+
+def test_trained_baselines_alone_are_not_measured_under_paper(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decisions = load("decisions")
+    monkeypatch.setattr(sys, "argv", ["decisions", "--only", "demo:paper", "--variants", decisions.BESIDE])
+    with pytest.raises(SystemExit) as stopped:
+        decisions.main()
+    assert stopped.value.code == 2
+    assert "--variants baselines: under `paper` they are those of `honest`" in capsys.readouterr().err
+
+
 def test_of_a_variant_those_methods_are_kept_that_it_changes() -> None:
     decisions = load("decisions")
     methods = ("reasoningrec", "student", "no-student", "user-share", "logistic", "als")
@@ -215,7 +248,7 @@ def test_a_row_of_few_shots_is_held_against_one_of_few_shots() -> None:
 
 
 def test_a_difference_is_to_the_opponent_that_is_named(table: ModuleType) -> None:
-    rows = table.read_rows(table.RESULTS / "decisions.jsonl")
+    rows = table.read_decisions()
     names = ("dataset", "protocol", "subset", "seed")
     auc = {(*(row[name] for name in names), row["method"]): row["auc"] for row in rows}
     held = 0
