@@ -38,7 +38,7 @@ from reasoningrec.runs import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
 from overview import write_overview
-from table import RESULTS, ROOT, decision_mark, is_baseline, read_rows, write_readme
+from table import RESULTS, ROOT, decision_mark, read_rows, reads_no_text, write_readme
 
 PLAN = (
     ("demo", "honest"), ("beauty", "strict"), ("beauty", "honest"), ("fashion", "strict"), ("fashion", "honest"),
@@ -154,7 +154,7 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
         named = [renamed(row, task.variant) for row in rows]
         rows = [{**row, "shots": shots} for row in named if row["method"]]
     if task.protocol == "paper":  # the tables take baselines' from `honest`: see table.read_decisions
-        rows = [row for row in rows if not is_baseline(row)]
+        rows = [row for row in rows if not reads_no_text(row)]
     return rows, explanation_rows(found, provenance) if task.explains else []
 
 

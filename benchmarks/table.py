@@ -57,16 +57,20 @@ def is_baseline(row: dict[str, Any]) -> bool:
     return not row["method"].startswith(OURS)
 
 
+def reads_no_text(row: dict[str, Any]) -> bool:
+    """Whether it is a figure of a method that reads no text: of a baseline, unless a language model is asked."""
+    return is_baseline(row) and not row["method"].startswith("zero-shot")
+
+
 def read_decisions() -> list[dict[str, Any]]:
     """The rows of decisions.jsonl, those of baselines under `honest` a second time as those of `paper`.
 
-    The two protocols differ in texts alone, and no baseline reads any: what it is asked, and what it answers, is the
-    same, and is measured once.
+    The two protocols differ in texts alone: what such a baseline is asked and answers is the same, and measured once.
     """
     rows = read_rows(RESULTS / "decisions.jsonl")
     published = {row["dataset"] for row in rows if row["protocol"] == "paper"}
-    shared = [row for row in rows if row["protocol"] == "honest" and row["dataset"] in published and is_baseline(row)]
-    return [*rows, *({**row, "protocol": "paper"} for row in shared)]
+    shared = [row for row in rows if row["protocol"] == "honest" and row["dataset"] in published]
+    return [*rows, *({**row, "protocol": "paper"} for row in shared if reads_no_text(row))]
 
 
 def decision_mark(settings: Json) -> str:

@@ -204,7 +204,7 @@ def test_baselines_are_asked_by_paper_what_honest_asks_and_are_kept_once(
             honest.data, honest.split, honest.evidence, honest.baselines,
         )  # fmt: skip
     kept = table.read_rows(table.RESULTS / "decisions.jsonl")
-    assert not [row for row in kept if row["protocol"] == "paper" and table.is_baseline(row)]
+    assert not [row for row in kept if row["protocol"] == "paper" and table.reads_no_text(row)]
     shown = table.read_decisions()
     assert shown[: len(kept)] == kept
     names = ("dataset", "protocol", "seed", "subset", "method")
