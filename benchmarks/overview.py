@@ -115,7 +115,8 @@ def overview() -> str:
         "ml-1m. They released none for amazon-fashion-5core and demo: there it is our own texts and prompts, written "
         "from all reviews, later ones included. On ml-100k, which has neither, it is `honest`; so is `strict` on demo, "
         "where no user does two things at one time. The windows of ml-1m have no times, so `strict` is not to be had. "
-        "Baselines read no texts, which is all that `paper` changes: there they are those of `honest`, measured once.",
+        "Plain and trained baselines read no texts, and texts are all that `paper` changes: there they are those of "
+        "`honest`.",
     ]
     for protocol, subset in READINGS:
         found = [row for row in rows if (row["protocol"], row["subset"]) == (protocol, subset)]

@@ -59,13 +59,13 @@ def is_baseline(row: dict[str, Any]) -> bool:
 
 def reads_no_text(row: dict[str, Any]) -> bool:
     """Whether it is a figure of a method that reads no text: of a baseline, unless a language model is asked."""
-    return is_baseline(row) and not row["method"].startswith("zero-shot")
+    return is_baseline(row) and "zero-shot" not in row["method"]
 
 
 def read_decisions() -> list[dict[str, Any]]:
     """The rows of decisions.jsonl, those of baselines under `honest` a second time as those of `paper`.
 
-    The two protocols differ in texts alone: what such a baseline is asked and answers is the same, and measured once.
+    The two protocols differ in texts alone: what such a baseline is asked and answers is the same, and kept once.
     """
     rows = read_rows(RESULTS / "decisions.jsonl")
     published = {row["dataset"] for row in rows if row["protocol"] == "paper"}

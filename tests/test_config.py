@@ -163,6 +163,11 @@ def test_no_toml(text: str, tmp_path: Path) -> None:
     assert re.match(r"FILE: is not valid TOML: .*(?:line|end of)", refused(tmp_path, text))
 
 
+@pytest.mark.parametrize("text", [f"seed = {'9' * 5000}", f"a = {'[' * 100_000}"])
+def test_toml_that_no_reader_takes(text: str, tmp_path: Path) -> None:
+    assert refused(tmp_path, text).startswith("FILE: is not valid TOML: ")
+
+
 # Keys.
 
 

@@ -199,6 +199,9 @@ def test_damaged_json_and_missing_files_are_named(tmp_path: Path) -> None:
     path.write_text('{\n"a": 1,\n')
     with pytest.raises(RunError, match=r"a\.json:3"):
         read_json(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(RunError, match=r"a\.json:1: is nested too deeply"):
+        read_json(path)
     with pytest.raises(RunError, match="cannot be read"):
         read_json(tmp_path)
 

@@ -246,6 +246,8 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise damaged(path, error.lineno, error.msg) from None
+    except RecursionError:
+        raise damaged(path, 1, "is nested too deeply") from None
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -106,6 +106,7 @@ def test_the_stages_offered_are_those_of_the_line() -> None:
     [
         (StudentError("no rows"), 3, "error: no rows"),
         (OSError(28, "No space left on device", "a.jsonl"), 3, "error: a.jsonl: No space left on device"),
+        (OSError(36, "File name too long", "a"), 2, "error: a: File name too long"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "pip install 'reasoningrec[student]'"),
     ],
@@ -121,6 +122,13 @@ def test_errors_become_messages_and_exit_codes(
     assert answer.code == code
     assert says in answer.err
     assert not answer.out
+
+
+def test_a_link_to_itself_is_told_as_wrong_input(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for command in (("compare", tmp_path / "loop"), ("data", "check", tmp_path / "loop")):
+        answer = cli(*command)
+        assert (answer.code, str(tmp_path / "loop") in answer.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -40,3 +40,9 @@ def test_what_cannot_be_written_is_told_first(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(outputs.os, "access", lambda path, _: path != tmp_path.resolve())  # root may write anywhere
     with pytest.raises(InputError, match=r"--out: .*a.json: cannot be written"):
         outputs.check_outputs({"--out": tmp_path / "a.json"})
+
+
+def test_a_folder_or_a_device_is_not_written_over(tmp_path: Path) -> None:
+    for place in (tmp_path, Path("/dev/null")):
+        with pytest.raises(InputError, match=rf"--out: {place}: is no file"):
+            outputs.check_outputs({"--out": place})

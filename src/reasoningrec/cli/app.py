@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -16,8 +17,8 @@ from reasoningrec import __version__
 from reasoningrec.cli import ask, audit, batch, cache, compare, data, runs, student, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
-FAILED, INTERRUPTED, CLOSED = 3, 130, 141
-FAULT = "the above is a fault of reasoningrec: please report it. What is done is kept."
+TYPED, FAILED, INTERRUPTED, CLOSED = 2, 3, 130, 141
+FAULT = "the above is a fault of reasoningrec: please report it. What a run has done is kept."
 app = typer.Typer(
     name="reasoningrec",
     help="Recommendations with a reason: whether a person will like an item, how sure that is, and why.",
@@ -74,23 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _share_cores()
     try:
         app(args=arguments, prog_name="reasoningrec")
-    except ReasoningRecError as error:
-        _stop(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        if missing := _extra_of(error):
-            _stop(str(missing), missing.exit_code)
-        _stop_at_fault()
-    except OSError as error:
-        # A full disk, a folder taken away: nothing a person typed, and no fault of the code either.
-        _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and isinstance(stop.__context__, BrokenPipeError):
             sys.exit(CLOSED)  # not 1: an audit whose reader left early did not say that it found something
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
         _stop("interrupted", INTERRUPTED)
-    except Exception:  # noqa: BLE001 - the last resort: shown in full
-        _stop_at_fault()
+    except Exception as error:  # noqa: BLE001 - the last resort
+        known = _told(error)
+        if known is None:
+            traceback.print_exc()
+        _stop(*(known or (FAULT, FAILED)))
 
 
 def _show_any_text() -> None:
@@ -118,10 +113,22 @@ def _stop(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _stop_at_fault() -> NoReturn:
-    """Show a fault of the code itself in full; its code is not 1, which says that an audit found something."""
-    traceback.print_exc()
-    _stop(FAULT, FAILED)
+def _told(error: Exception) -> tuple[str, int] | None:
+    """What to say of an error, and the exit code; None for a fault of the code itself, which is shown in full.
+
+    That one's code is not 1, either, which says that an audit found something.
+    """
+    if isinstance(error, ModuleNotFoundError):
+        error = _extra_of(error) or error
+    if isinstance(error, ReasoningRecError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError):
+        # A full disk, a folder taken away: nothing a person typed, and no fault of the code either.
+        code = TYPED if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else FAILED
+        return (f"{error.filename}: {error.strerror}" if error.filename else str(error)), code
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib, before Python 3.13
+        return str(error), TYPED
+    return None
 
 
 def _extra_of(error: ModuleNotFoundError) -> MissingExtraError | None:

@@ -11,7 +11,8 @@ def check_outputs(named: Mapping[str, Path | None]) -> None:
     """Look at where a command shall write; `named` is flag -> file. A file that stands there is written over.
 
     Raises:
-        InputError: a folder does not exist or cannot be written, a file lies in a run's folder, or two flags name one.
+        InputError: a folder does not exist or cannot be written, what is named is no file (but a folder, a device), it
+            lies in a run's folder, or two flags name one.
     """
     from reasoningrec.errors import InputError
     from reasoningrec.runs import MANIFEST
@@ -27,6 +28,8 @@ def check_outputs(named: Mapping[str, Path | None]) -> None:
             raise InputError(
                 f"{flag}: {path}: lies in a run's folder, {run} (it has a {MANIFEST})", hint="Name a file outside."
             )
+        if whole.exists() and not whole.is_file():
+            raise InputError(f"{flag}: {path}: is no file", hint="Name a file.")
         if not os.access(whole if whole.exists() else whole.parent, os.W_OK):
             raise InputError(f"{flag}: {path}: cannot be written", hint="Name a file elsewhere.")
         if whole in taken:

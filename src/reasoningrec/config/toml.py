@@ -63,7 +63,7 @@ def read(path: Path, **overrides: object) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or a number of thousands of digits
         raise ConfigError(f"{path}: is not valid TOML: {error}") from None
     raw.update({key: value for key, value in overrides.items() if value is not None})
     return parse(raw, path)
