@@ -69,9 +69,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
 No, few shots), the paper's largest number of shots for student and baselines alike, or the whole's trained baselines
-measured again without waiting for its student (not under `paper`, where they are those of `honest`). Where valid then
-chooses another baseline, which `versus` of the rows says, or one of these, the whole has to be measured again, too,
-under `honest` and `paper`."""
+measured again without waiting for its student (not under `paper`, where they are those of `honest`). The whole has to
+be measured again, too, where valid then chooses another baseline, which `versus` of the rows says, or where its
+opponent is one of the trained: under `honest`, and with it under `paper`."""
 
 
 @dataclass(frozen=True)

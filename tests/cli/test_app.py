@@ -124,11 +124,16 @@ def test_errors_become_messages_and_exit_codes(
     assert not answer.out
 
 
-def test_a_link_to_itself_is_told_as_wrong_input(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to("loop")
-    for command in (("compare", tmp_path / "loop"), ("data", "check", tmp_path / "loop")):
+def test_a_link_to_itself_is_told_as_wrong_input(cli: Cli, small_run: Path, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    for command, says in (
+        (("compare", loop), "is not a run's folder"),
+        (("audit", "--run", small_run, "--against", loop), "is not a run's folder"),
+        (("data", "check", loop), "no such"),
+    ):
         answer = cli(*command)
-        assert (answer.code, str(tmp_path / "loop") in answer.err) == (2, True)
+        assert (answer.code, f"{loop}: {says}" in answer.err) == (2, True), answer.err
 
 
 @pytest.mark.parametrize(

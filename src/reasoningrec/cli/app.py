@@ -17,7 +17,7 @@ from reasoningrec import __version__
 from reasoningrec.cli import ask, audit, batch, cache, compare, data, runs, student, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
 
-TYPED, FAILED, INTERRUPTED, CLOSED = 2, 3, 130, 141
+WRONG_INPUT, FAILED, INTERRUPTED, CLOSED = 2, 3, 130, 141
 FAULT = "the above is a fault of reasoningrec: please report it. What a run has done is kept."
 app = typer.Typer(
     name="reasoningrec",
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _stop("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last resort
-        known = _told(error)
+        known = _message_and_code(error)
         if known is None:
             traceback.print_exc()
         _stop(*(known or (FAULT, FAILED)))
@@ -113,7 +113,7 @@ def _stop(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _told(error: Exception) -> tuple[str, int] | None:
+def _message_and_code(error: Exception) -> tuple[str, int] | None:
     """What to say of an error, and the exit code; None for a fault of the code itself, which is shown in full.
 
     That one's code is not 1, either, which says that an audit found something.
@@ -124,10 +124,8 @@ def _told(error: Exception) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if isinstance(error, OSError):
         # A full disk, a folder taken away: nothing a person typed, and no fault of the code either.
-        code = TYPED if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else FAILED
+        code = WRONG_INPUT if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else FAILED
         return (f"{error.filename}: {error.strerror}" if error.filename else str(error)), code
-    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib, before Python 3.13
-        return str(error), TYPED
     return None
 
 

@@ -21,7 +21,7 @@ def check_outputs(named: Mapping[str, Path | None]) -> None:
     for flag, path in named.items():
         if path is None:
             continue
-        whole = path.resolve()
+        whole = Path(os.path.realpath(path))  # Path.resolve fails at a link that leads to itself
         if not whole.parent.is_dir():
             raise InputError(f"{flag}: {path.parent}: no such folder", hint="Make it first, or name another.")
         if run := next((above for above in whole.parents if (above / MANIFEST).is_file()), None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def guess(path: Path) -> tuple[DataConfig, str, int]:
     if path.suffix == ".toml":
         config = read(path)
         return config.data, config.name, config.split.history
-    name = path.stem if path.is_file() else path.resolve().name
+    name = path.stem if path.is_file() else Path(os.path.realpath(path)).name
     kinds: dict[str, dict[str, object]] = {
         "release": {"repeats": "first", "like_above": 3.0 if (path / "ratings.csv").is_file() else 2.0},
         "movielens": {},

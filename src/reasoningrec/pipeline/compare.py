@@ -36,9 +36,9 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         NotInRunError: one is not evaluated, or what it was evaluated on was done again since.
     """
     check_named_once(folders)
+    spaces = [_evaluated(folder) for folder in folders]
     names = [folder.resolve().name for folder in folders]
     shown = [name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)]
-    spaces = [_evaluated(folder) for folder in folders]
     entrants = [entrant(space, name) for space, name in zip(spaces, shown, strict=True)]
     settings = [run.evaluation for run in entrants]
     found = compare(

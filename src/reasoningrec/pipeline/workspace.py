@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -239,7 +240,7 @@ def without(config: Config) -> dict[str, Json]:
 
 def check_named_once(folders: Sequence[Path], flag: str = "") -> None:
     """Raises InputError where two of the folders are one, whatever they are called; `flag` starts what it says."""
-    places = [folder.resolve() for folder in folders]
+    places = [os.path.realpath(folder) for folder in folders]  # Path.resolve fails at a link that leads to itself
     if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
         raise InputError(f"{flag}{twice[0]}: is named twice", hint="Name each run once.")
 
