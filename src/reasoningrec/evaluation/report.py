@@ -179,7 +179,7 @@ def summary(reading: Reading) -> str:
     other = next((result for result in reading.methods if result.method == fused.versus), None)
     if other is None or fused.diff is None:
         return said
-    said += f" The best plain baseline, {other.method} (chosen on valid), reaches {figure(other.measures.auc)}."
+    said += f" The best baseline, {other.method} (chosen on valid), reaches {figure(other.measures.auc)}."
     said += f" The paired difference is {with_interval(fused.diff, fused.diff_low, fused.diff_high, signed=True)}"
     return f"{said}, {_verdict(fused)}.{_added(reading)}"
 
