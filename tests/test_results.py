@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from reasoningrec.pipeline.audit import Against, Audit, Gain
 from reasoningrec.ranking import fuse
 from reasoningrec.ranking.fuse import NUMBERS
 from reasoningrec.rows import write_jsonl
+from scripts import load
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
@@ -27,17 +27,6 @@ FIELDS = {
     "brier", "ece", "ece_floor", "invalid", "subset", "time", "versus", "diff", "diff_low", "diff_high", "commit",
     "date", "machine",
 }  # fmt: skip
-
-
-def load(name: str) -> ModuleType:
-    """A script of benchmarks/, as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -463,6 +452,17 @@ def test_the_page_on_experiments_has_the_squared_errors(table: ModuleType) -> No
         assert f"| {said} | {shown} |" in text
     for method in ("decision", "logistic"):
         assert ", ".join(f"{value:.4f}" for value in rows["beauty-honest"]["by_target"][method]) in text
+
+
+def test_the_page_on_experiments_has_what_students_of_folds_add(table: ModuleType) -> None:
+    folds, text = load("folds"), (ROOT / "docs" / "experiments.md").read_text("utf-8")
+    rows = table.read_rows(table.RESULTS / "folds.jsonl")
+    assert rows
+    for row in rows:
+        areas = [row["auc"][name] for name in ("student", folds.WITHOUT, folds.DECISION)]
+        adds = ["{:+.4f} [{:+.4f}, {:+.4f}]".format(*row["adds"][name]) for name in (folds.DECISION, folds.WEAKLY)]
+        figures = " | ".join([f"{row['n']:,}", *(f"{area:.4f}" for area in areas), *adds]).replace("-", "−")
+        assert f"| {row['name'].replace('-', ' ').capitalize().replace('Demo', 'demo')} | {figures} |" in text
 
 
 def test_with_one_past_every_target_of_a_user_has_the_past_of_the_first() -> None:

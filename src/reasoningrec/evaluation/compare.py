@@ -20,8 +20,6 @@ from reasoningrec.evaluation import decisions, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
 from reasoningrec.evaluation.evaluate import Evaluation, Kind, Subset, headline_of, readings_of
 
-Interval = tuple[float | None, float | None]
-
 
 @dataclass(frozen=True)
 class Entrant:
