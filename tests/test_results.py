@@ -459,10 +459,14 @@ def test_the_page_on_experiments_has_what_students_of_folds_add(table: ModuleTyp
     rows = table.read_rows(table.RESULTS / "folds.jsonl")
     assert rows
     for row in rows:
-        areas = [row["auc"][name] for name in ("student", folds.WITHOUT, folds.DECISION)]
-        adds = ["{:+.4f} [{:+.4f}, {:+.4f}]".format(*row["adds"][name]) for name in (folds.DECISION, folds.WEAKLY)]
-        figures = " | ".join([f"{row['n']:,}", *(f"{area:.4f}" for area in areas), *adds]).replace("-", "−")
-        assert f"| {row['name'].replace('-', ' ').capitalize().replace('Demo', 'demo')} | {figures} |" in text
+        figures = [f"{row['n']:,}", f"{row['student']:.4f}"]
+        for ridge in folds.RIDGES:
+            found = row[ridge]
+            adds = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*found["adds"])
+            noise = f"{found['noise_adds']:+.4f}, {found['noise_most']:+.4f}"
+            figures += [f"{found['without']:.4f}", f"{found['weight']:.3f}", adds, noise]
+        name = row["name"].replace("-", " ").capitalize().replace("Demo", "demo")
+        assert f"| {name} | {' | '.join(figures)} |".replace("-", "−") in text
 
 
 def test_with_one_past_every_target_of_a_user_has_the_past_of_the_first() -> None:

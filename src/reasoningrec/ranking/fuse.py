@@ -59,6 +59,41 @@ class Stack:
     student_scale: float
     """Standard deviation of the student's log-odds on valid, to state its weight in the units of the others."""
 
+    @classmethod
+    def fit(cls, evidence: Floats, student: Floats, labels: Bools, ridge: float = STACK_PENALTY) -> Self:
+        """Fit the coefficients; those of (V,) P(Yes) that are nan everywhere are those of no student.
+
+        Args:
+            evidence: (V,) log-odds.
+            student: (V,) P(Yes), nan = invalid.
+            labels: (V,)
+            ridge: in nats, see `STACK_PENALTY`.
+        """
+        known = log_odds(student)
+        mean = float(np.nanmean(known)) if not np.isnan(known).all() else 0.0
+        known = np.where(np.isnan(known), mean, known)
+        scale = float(known.std())
+        unit = max(scale, LEAST_SCALE)
+        centred = (known - mean) / unit
+        sign = np.where(labels, 1.0, -1.0)
+
+        def loss(c: Floats) -> float:
+            z = c[0] + c[1] * evidence + c[2] * centred
+            drawn = ridge * ((c[1] - 1.0) ** 2 + c[2] ** 2) + INTERCEPT_PENALTY * c[0] ** 2
+            return float(np.logaddexp(0.0, -sign * z).sum() + drawn / 2)
+
+        free = None if scale > 1e-9 else 0.0
+        best = minimize(loss, np.array([0.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[(None, None), (0, None), (0, free)])
+        intercept, on_evidence, on_student = (float(value) for value in best.x)
+        on_student /= unit
+        return cls(intercept - on_student * mean, on_evidence, on_student, mean, 0.0, scale)
+
+    def __call__(self, evidence: Floats, student: Floats) -> Floats:
+        """(N,) P(like) of (N,) log-odds of the evidence and (N,) P(Yes), nan = invalid."""
+        known = log_odds(student)
+        known = np.where(np.isnan(known), self.student_mean, known)
+        return sigmoid(self.intercept + self.evidence * evidence + self.student * known)
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -73,7 +108,7 @@ class Fused:
     def __call__(self, numbers: pl.DataFrame, student: Floats) -> Floats:
         """(N,) P(like) of N queries. `student`: (N,) P(Yes), nan = invalid."""
         evidence = (self.linear(numbers) + self.trees(numbers)) / 2
-        return _stacked(self.stack, evidence, student)
+        return self.stack(evidence, student)
 
     def weights(self) -> dict[str, float]:
         """Weight of each input, in log-odds for one standard deviation of it; the trees count as one input."""
@@ -140,8 +175,8 @@ class Learned:
 
     def with_student(self, student: Floats) -> tuple[Fused, Floats]:
         """As `fit`. A `student` (N,) that is nan everywhere gives the decision without one."""
-        stack = replace(_fit_stack(self.evidence, student[self.valid], self.labels), trees_scale=self.trees_scale)
-        return Fused(self.linear, self.trees, stack), _stacked(stack, self.evidence, student[self.valid])
+        stack = replace(Stack.fit(self.evidence, student[self.valid], self.labels), trees_scale=self.trees_scale)
+        return Fused(self.linear, self.trees, stack), stack(self.evidence, student[self.valid])
 
 
 def learn(numbers: pl.DataFrame, labels: Bools, role: pl.Series, seed: int) -> Learned:
@@ -168,33 +203,6 @@ def settings() -> dict[str, Json]:
     stack: list[Json] = [STACK_PENALTY, INTERCEPT_PENALTY, LEAST_SCALE]
     own: dict[str, Json] = {"inputs": list(NUMBERS), "signs": list(SIGNS.values()), "stack": stack}
     return {**regression.settings(), **own, "latent": latent.settings()}
-
-
-def _fit_stack(evidence: Floats, student: Floats, labels: Bools) -> Stack:
-    known = log_odds(student)
-    mean = float(np.nanmean(known)) if not np.isnan(known).all() else 0.0
-    known = np.where(np.isnan(known), mean, known)
-    scale = float(known.std())
-    unit = max(scale, LEAST_SCALE)
-    centred = (known - mean) / unit
-    sign = np.where(labels, 1.0, -1.0)
-
-    def loss(c: Floats) -> float:
-        z = c[0] + c[1] * evidence + c[2] * centred
-        ridge = STACK_PENALTY * ((c[1] - 1.0) ** 2 + c[2] ** 2) + INTERCEPT_PENALTY * c[0] ** 2
-        return float(np.logaddexp(0.0, -sign * z).sum() + ridge / 2)
-
-    free = None if scale > 1e-9 else 0.0
-    best = minimize(loss, np.array([0.0, 1.0, 0.0]), method="L-BFGS-B", bounds=[(None, None), (0, None), (0, free)])
-    intercept, on_evidence, on_student = (float(value) for value in best.x)
-    on_student /= unit
-    return Stack(intercept - on_student * mean, on_evidence, on_student, mean, 0.0, scale)
-
-
-def _stacked(stack: Stack, evidence: Floats, student: Floats) -> Floats:
-    known = log_odds(student)
-    known = np.where(np.isnan(known), stack.student_mean, known)
-    return sigmoid(stack.intercept + stack.evidence * evidence + stack.student * known)
 
 
 def log_odds(p: Floats) -> Floats:
