@@ -35,9 +35,11 @@ from reasoningrec.evaluation.uncertainty import auc_draws, clusters, percentile_
 from reasoningrec.pipeline.learn import training_rows
 from reasoningrec.pipeline.line import run_line
 from reasoningrec.pipeline.measure import sequences
+from reasoningrec.pipeline.studies import of_curve
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.ranking.fuse import STACK_PENALTY, Stack, learn
 from reasoningrec.rows import read_jsonl, write_jsonl
+from reasoningrec.runs import Run
 from reasoningrec.student.encode import TrainingRow
 from reasoningrec.student.score import score, use_threads
 from reasoningrec.student.train import TrainingRun, train
@@ -135,8 +137,10 @@ def measure(dataset: str, protocol: str, runs: Path) -> dict[str, object]:
     run = runs / f"{dataset}-{protocol}-folds"
     with Screen() as screen:
         run_line(run, config, screen, "verify")
-    folds = Folds.of(Workspace(run, config))
-    student = folds.student(run / "folds")
+    space = Workspace(run, config)
+    folds = Folds.of(space)
+    mark = of_curve(Run.read(run), space)[-12:]  # answers of other texts or settings are not taken for these
+    student = folds.student(run / "folds" / f"{mark}-seed{config.seed}")
     alone = auc(folds.labels, filled(student))
     assert alone is not None  # the datasets are fixed ones
     row = {
