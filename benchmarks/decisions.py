@@ -54,6 +54,9 @@ EXAMPLES = {(name, "paper"): f"{name}-paper" for name in ("beauty", "fashion", "
 SEEDS = (0, 1, 2)
 TRAINED = ["als", "mf", "sasrec", "caser", "gru4rec", "din"]
 FEW, BESIDE = "few-shot", "baselines"
+OURS = {"texts": {"prompts": "cited"}}
+"""Prompts with evidence, under every protocol; the examples of the paper's data have the paper's."""
+AS_PUBLISHED = tuple(f"published-{shots}" for shots in (64, 128, 256))
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"baselines": {"methods": TRAINED}},
@@ -62,16 +65,24 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-evidence": {"without": ["evidence"]},
     "no-rationale": {"without": ["rationales"]},
     "tallrec": {
-        "without": TEXTS, "train": {"shots": 256, "order": "decision-only"}, "predict": {"mode": "predict-only"}
+        "without": TEXTS,
+        "texts": {"prompts": "paper"},
+        "train": {"shots": 256, "order": "decision-only"},
+        "predict": {"mode": "predict-only"},
+    },
+    **{
+        name: {"texts": {"prompts": "paper"}, "train": {"shots": int(name.removeprefix("published-"))}}
+        for name in AS_PUBLISHED
     },
     FEW: {"train": {"shots": 256}, "baselines": {"methods": TRAINED, "shots": 256}},
     BESIDE: {"baselines": {"methods": TRAINED}, "train": {"shots": 2}, "predict": {"mode": "predict-only"}},
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
-No, few shots), the paper's largest number of shots for student and baselines alike, or the whole's trained baselines
-measured again without waiting for its student (not under `paper`, where they are those of `honest`). The whole has to
-be measured again, too, where valid then chooses another baseline, which `versus` of the rows says, or where its
-opponent is one of the trained: under `honest`, and with it under `paper`."""
+No, few shots), the published method (the paper's prompts and numbers of shots, under `paper` alone), the paper's
+largest number of shots for student and baselines alike, or the whole's trained baselines measured again without waiting
+for its student (not under `paper`, where they are those of `honest`). The whole has to be measured again, too, where
+valid then chooses another baseline, which `versus` of the rows says, or where its opponent is one of the trained: under
+`honest`, and with it under `paper`."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,11 @@ class Task:
         return runs / "-".join(parts)
 
     @property
+    def meant(self) -> bool:
+        """Whether the protocol has the variant: `paper` alone the published ones, and no baselines of its own."""
+        return self.variant != BESIDE if self.protocol == "paper" else self.variant not in AS_PUBLISHED
+
+    @property
     def explains(self) -> bool:
         """Whether its explanations are measured: those of the whole, of one seed."""
         return not self.variant and not self.seed
@@ -102,7 +118,7 @@ class Task:
         """A copy of the example with the changes of the variant, among the runs; explanations cost half the time."""
         runs.mkdir(parents=True, exist_ok=True)
         path = runs / f"{self.folder(runs).name}.toml"
-        changed = merged(tomllib.loads(self.example.read_text("utf-8")), VARIANTS[self.variant])
+        changed = merged(merged(tomllib.loads(self.example.read_text("utf-8")), OURS), VARIANTS[self.variant])
         if not self.explains:
             changed = merged(changed, {"predict": {"explain": 1}})
         path.write_text(toml(changed), "utf-8")
@@ -147,8 +163,9 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     run = Run.read(folder)
     shots = int(run.require("train").counts["rows"])
     keep_looks(folder)
-    mark = decision_mark(run.require("predict").fields["decision"])
-    rows = [{**row, "decision": mark} for row in decision_rows(found, provenance, shots)]
+    mark, prompt = decision_mark(run.require("predict").fields["decision"]), run.require("train").fields["prompt"]
+    kept = {"decision": mark, "prompt": str(prompt)[:12]}
+    rows = [{**row, **kept} for row in decision_rows(found, provenance, shots)]
     if task.variant == BESIDE:
         return [row for row in rows if row["method"] in TRAINED], []
     if task.variant:
@@ -162,12 +179,15 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
 def renamed(row: Row, variant: str) -> Row:
     """A row of a variant under its method's name in the tables, "" where it is not kept; its opponent's name, too.
 
-    Of few shots, all are kept that learn from them: the fused decision's evidence learns from every row all the same.
+    Of the published method, that is its student's. Of few shots, all are kept that learn from them: the fused
+    decision's evidence learns from every row all the same.
     """
     method, versus = str(row["method"]), row["versus"]
     if variant == FEW:
         name = "" if method in (FUSED, NO_STUDENT) else f"{variant}-{method}"
         return {**row, "method": name, "versus": versus and f"{variant}-{versus}"}
+    if variant in AS_PUBLISHED:
+        return {**row, "method": variant if method == STUDENT else ""}
     return {**row, "method": {FUSED: variant, STUDENT: f"{variant}-{STUDENT}"}.get(method, "")}
 
 
@@ -261,9 +281,12 @@ def main() -> None:
         parser.error(f"--only: not in the plan: {', '.join(strange)}; known: {', '.join(sorted(known))}")
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
     asked_for = [Task(*pair, seed, variant) for variant in asked.variants for seed in asked.seeds for pair in plan]
-    tasks = [task for task in asked_for if (task.protocol, task.variant) != ("paper", BESIDE)]
+    tasks = [task for task in asked_for if task.meant]
     if not tasks:
-        parser.error(f"--variants {BESIDE}: under `paper` they are those of `honest`: measure them there")
+        parser.error(
+            f"--variants: {BESIDE} of `paper` are those of `honest`, measured there; {AS_PUBLISHED[0]} and its like "
+            "are of `paper` alone"
+        )
     failed = [task for task in here(tasks) if not _do(task, asked.runs, asked.keep_going)]
     side_by_side([Task(*pair, seed) for pair in PLAN for seed in SEEDS], asked.runs)
     if failed:

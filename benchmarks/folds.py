@@ -35,7 +35,7 @@ from reasoningrec.evaluation.uncertainty import auc_draws, clusters, percentile_
 from reasoningrec.pipeline.learn import training_rows
 from reasoningrec.pipeline.line import run_line
 from reasoningrec.pipeline.measure import sequences
-from reasoningrec.pipeline.studies import of_curve
+from reasoningrec.pipeline.studies import of_students
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.ranking.fuse import STACK_PENALTY, Stack, learn
 from reasoningrec.rows import read_jsonl, write_jsonl
@@ -139,7 +139,7 @@ def measure(dataset: str, protocol: str, runs: Path) -> dict[str, object]:
         run_line(run, config, screen, "verify")
     space = Workspace(run, config)
     folds = Folds.of(space)
-    mark = of_curve(Run.read(run), space)[-12:]  # answers of other texts or settings are not taken for these
+    mark = of_students(Run.read(run), space)[-12:]  # answers of other texts or settings are not taken for these
     student = folds.student(run / "folds" / f"{mark}-seed{config.seed}")
     alone = auc(folds.labels, filled(student))
     assert alone is not None  # the datasets are fixed ones

@@ -36,7 +36,9 @@ PARTS = {
 }
 DECISIONS = ("reasoningrec", "no-student", "no-description", "no-profile", "no-evidence", "no-rationale", "tallrec")
 """Methods that are a fused decision."""
-OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot-student")
+UNHINTED = ("no-evidence", "tallrec")
+"""Methods that were still told which lines of the history speak for and against, in rows that name no prompt."""
+OURS = ("reasoningrec", "student", "no-", "tallrec", "published-", "few-shot-student")
 """How the names of our own methods begin."""
 MEASURES = (
     ("citations_exist", "citations that exist"),
@@ -79,8 +81,9 @@ def decision_mark(settings: Json) -> str:
 
 
 def is_outdated(row: dict[str, Any]) -> bool:
-    """Whether it is a figure of a fused decision that is no longer the one of the code."""
-    return row["method"] in DECISIONS and row.get("decision") != decision_mark(fuse.settings())
+    """Whether it is a figure of a fused decision, or of a prompt, that is no longer the one of the code."""
+    hinted = row["method"].startswith(UNHINTED) and "prompt" not in row
+    return hinted or (row["method"] in DECISIONS and row.get("decision") != decision_mark(fuse.settings()))
 
 
 def tables() -> str:
@@ -92,7 +95,7 @@ def tables() -> str:
     more = [_students(students), _speed(speed), _scale(speed)]
     parts += [_calibration(decisions), _ablations(decisions), _explanations(explanations, decisions)]
     if any("†" in part for part in parts):
-        parts.append("† By an earlier form of the decision, not measured again so far.")
+        parts.append("† By an earlier form of the decision or the prompt, not measured again so far.")
     return "\n\n".join([*parts, _measured_by("decisions.py", decisions), *filter(None, more)])
 
 
@@ -202,7 +205,9 @@ def _ablations(rows: list[dict[str, Any]]) -> str:
             those = _of(rows, dataset, protocol, subset)
             whole, *parts = ({row["seed"]: row["auc"] for row in those if row["method"] == method} for method in PARTS)
             if any(parts):
-                gained = [_gained(part, whole) for part in parts]
+                old = {row["method"] for row in those if is_outdated(row)}
+                marks = [" †" * (method in old) for method in [*PARTS][1:]]
+                gained = [f"{_gained(part, whole)}{mark}" for part, mark in zip(parts, marks, strict=True)]
                 table.append([dataset, protocol, _mean([*whole.values()]), *gained, _figure(_moves(those))])
     title = (
         "**The student alone, with parts taken out**: AUC of the whole, and what is gained or lost, means over seeds"

@@ -24,7 +24,7 @@ CITED = PromptSet("cited")
 
 
 def test_there_is_a_prompt_for_every_text() -> None:
-    assert SHARED == ["answer", "model-card", "reason-first", "recommend", "repair", "zero-shot"]
+    assert SHARED == ["answer", "as-published", "model-card", "reason-first", "recommend", "repair", "zero-shot"]
     for name in NAMES:
         assert (FOLDER / "cited" / f"{name}.md").is_file()
     assert {path.stem for path in (FOLDER / "paper").glob("*.md")} == {*NAMES, "history"} - {"judge"}

@@ -168,7 +168,8 @@ def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
             made = read_config(decisions.Task(dataset, protocol, 0, variant).config(tmp_path / "runs"))
             assert (made.data, made.split, made.train.epochs) == (plain.data, plain.split, plain.train.epochs)
             assert made != plain
-            assert bool(made.without) == bool(variant not in ("", decisions.FEW, decisions.BESIDE))
+            whole = ("", decisions.FEW, decisions.BESIDE, *decisions.AS_PUBLISHED)
+            assert bool(made.without) == (variant not in whole)
             assert (made.predict.explain == plain.predict.explain) == (not variant)
     path = tmp_path / "rows.jsonl"
     row = {"dataset": "demo", "protocol": "honest", "seed": 0, "auc": 0.5}
@@ -211,7 +212,27 @@ def test_trained_baselines_alone_are_not_measured_under_paper(
     with pytest.raises(SystemExit) as stopped:
         decisions.main()
     assert stopped.value.code == 2
-    assert "--variants baselines: under `paper` they are those of `honest`" in capsys.readouterr().err
+    assert "--variants: baselines of `paper` are those of `honest`" in capsys.readouterr().err
+
+
+def test_the_published_method_is_measured_under_paper_alone_and_ours_never_by_its_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions = load("decisions")
+    monkeypatch.setenv("REASONINGREC_DATA", str(tmp_path))
+    asked = {
+        (protocol, variant): read_config(decisions.Task("beauty", protocol, 0, variant).config(tmp_path)).texts.prompts
+        for protocol in ("honest", "paper")
+        for variant in decisions.VARIANTS
+        if decisions.Task("beauty", protocol, 0, variant).meant
+    }
+    published = {("paper", variant) for variant in decisions.AS_PUBLISHED}
+    assert {task for task, prompts in asked.items() if prompts == "paper"} == published | {
+        ("honest", "tallrec"), ("paper", "tallrec"),
+    }  # fmt: skip
+    assert published < asked.keys()
+    assert not any(protocol == "honest" and variant in decisions.AS_PUBLISHED for protocol, variant in asked)
+    assert ("paper", decisions.BESIDE) not in asked
 
 
 def test_of_a_variant_those_methods_are_kept_that_it_changes() -> None:
@@ -220,6 +241,7 @@ def test_of_a_variant_those_methods_are_kept_that_it_changes() -> None:
     rows = [{"method": method, "versus": None if method == "logistic" else "logistic"} for method in methods]
     kept = {name: [decisions.renamed(row, name) for row in rows] for name in ("tallrec", decisions.FEW)}
     assert [row["method"] for row in kept["tallrec"]] == ["tallrec", "tallrec-student", "", "", "", ""]
+    assert [decisions.renamed(row, "published-64")["method"] for row in rows] == ["", "published-64", *[""] * 4]
     assert [row["method"] for row in kept[decisions.FEW]] == [
         "", "few-shot-student", "", "few-shot-user-share", "few-shot-logistic", "few-shot-als",
     ]  # fmt: skip

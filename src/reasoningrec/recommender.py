@@ -11,7 +11,7 @@ from typing import Final, Self
 import numpy as np
 import polars as pl
 
-from reasoningrec.data.cases import Texts, cases
+from reasoningrec.data.cases import Texts
 from reasoningrec.data.evidence import DAY, EvidenceTable, Questions, crowd_now
 from reasoningrec.data.split import reactions
 from reasoningrec.data.texts import text_key
@@ -30,7 +30,7 @@ from reasoningrec.runs import Run
 from reasoningrec.student.score import use_threads
 
 SHORTLIST: Final = 40
-"""Candidates that the student scores: those that the decision without it puts first."""
+"""Candidates that the student scores: those that the evidence puts first."""
 
 
 class Recommender:
@@ -84,8 +84,7 @@ class Recommender:
         if not candidates.size:
             raise NotInRunError(f"user {user!r} has a reaction to every item: there is nothing left to recommend")
         numbers = self._numbers(at, candidates)
-        first = self._fused(numbers, np.full(candidates.size, np.nan))
-        short = np.argsort(-first, kind="stable")[:SHORTLIST]
+        short = np.argsort(-self._fused.evidence(numbers), kind="stable")[:SHORTLIST]
         shown = self._cases(at, candidates[short], numbers[short])
         return self._answer(shown, numbers[short], top)
 
@@ -167,7 +166,7 @@ class Recommender:
         name = line.users[user]
         queries = [Query(f"now/{name}/{line.items[c]}", name, line.items[c], self._now[1], history) for c in items]
         texts, counted = self._texts(queries, items), numbers.drop(LATENT)  # what is fitted is told to nobody
-        return list(cases(queries, counted, space.items, space.attributes, texts, space.config.without))
+        return space.shown(queries, counted, texts)
 
     def _texts(self, queries: Sequence[Query], items: Ints) -> Texts:
         """The newest texts that were written and may be known now."""

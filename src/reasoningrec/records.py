@@ -96,6 +96,8 @@ class Case:
     profile: str = ""
     item_texts: Mapping[str, str] = field(default_factory=dict)
     """Descriptions of the history's items, by item id, "" where there is none; under the `paper` protocol alone."""
+    published: bool = False
+    """Whether the student is asked as the paper asks: titles and reactions in a numbered list, nothing to cite."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from reasoningrec.errors import StudentError
 from reasoningrec.student import encode
-from reasoningrec.student.encode import TrainingRow, encode_prompt, encode_row, strength
+from reasoningrec.student.encode import TrainingRow, encode_prompt, encode_row
+from reasoningrec.student.sheet import strength
 
 
 class Words:
@@ -197,3 +198,30 @@ def test_ambiguous_tokenizers_are_refused(tokenizer: type[Words], problem: str) 
 def test_encoding_needs_no_torch() -> None:
     code = "import sys, reasoningrec.student.encode; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_as_published_the_title_stands_where_a_text_cites_a_line(shop: Any) -> None:
+    row = shop(5).rows(1)[0]
+    case = replace(row.case, published=True)
+    titles = {fact.id: fact.values["title"] for fact in case.evidence.facts if "title" in fact.values}
+    why = f'You liked [H1] and "{titles["H2"]}" [H2], as others do [C1].'
+    published = replace(row, case=case, rationale=replace(row.rationale, why=why, citations=("H1", "H2", "C1")))
+    prompt, completion = encode.row_parts(published)
+    assert f'\nWhy: You liked "{titles["H1"]}" and "{titles["H2"]}", as others do.\nTaste: ' in completion
+    assert "Cites" not in completion
+    assert "[" not in prompt
+
+
+def test_as_published_a_prompt_gives_up_descriptions_then_its_oldest_lines(shop: Any) -> None:
+    row = shop(5).rows(1)[0]
+    texts = {reaction.item: "a word " * 30 for reaction in row.case.query.history}
+    case = replace(row.case, published=True, item_texts=texts)
+    found = {n: Words() for n in (600, 180, 72)}
+    shown = {n: words.decode(encode_prompt(case, words, n).tokens) for n, words in found.items()}
+    assert "LIKED. a word" in shown[600]
+    assert "a word" not in shown[180]
+    lines = {n: sum(line[:1].isdigit() for line in text.split("\n")) for n, text in shown.items()}
+    assert lines[600] == lines[180] == len(row.case.query.history) > lines[72]
+    newest = row.case.query.history[-1]
+    assert f"{row.case.items[newest.item].title}: {'LIKED' if newest.liked else 'DISLIKED'}" in shown[72]
+    assert all(f'The next item: "{row.case.target.title}"' in text for text in shown.values())

@@ -18,7 +18,7 @@ CountOrOff = Annotated[int, Field(ge=0)]
 Gate = Literal[
     "form", "length", "stance", "citations", "repeats", "support", "titles", "history", "numbers", "claims", "leak"
 ]
-Part = Literal["attributes", "descriptions", "profiles", "evidence", "rationales"]
+Part = Literal["attributes", "descriptions", "profiles", "evidence", "rationales", "fusion"]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
@@ -164,7 +164,8 @@ class TextsConfig(Section):
     """The prompts, and texts that exist already."""
 
     prompts: str = "cited"
-    """"cited" (reasons with citations), "paper" (as published), or a folder with files of your own for some of them."""
+    """"cited" (reasons with citations), "paper" (as published, the student's prompt too: no facts, nothing to cite), or
+    a folder with files of your own for some of the teacher's."""
     descriptions: str = ""
     """CSV, JSON lines or Parquet with the columns item, text and perhaps origin; "" = none."""
     profiles: str = ""
@@ -357,7 +358,8 @@ class Config(Section):
     """CPU threads of the student; 0 = all cores."""
     without: tuple[Part, ...] = ()
     """Ablations, what texts are made without: "attributes" (brand, price, categories), "descriptions", "profiles",
-    "evidence" (facts on user and crowd; the fused decision keeps its numbers), "rationales" (labels alone teach)."""
+    "evidence" (facts on user and crowd; the fused decision keeps its numbers), "rationales" (labels alone teach); and
+    "fusion": the student alone decides."""
     data: DataConfig
     split: SplitConfig = SplitConfig()
     evidence: EvidenceConfig = EvidenceConfig()

@@ -138,6 +138,9 @@ def _check_student(config: Config, path: Path) -> None:
     if nano and train.order == "reason-first":
         hint = "Name another base: nano's texts are planned from the decision."
         raise ConfigError(f'{path}: train.order: base = "nano" cannot learn to reason first', hint=hint)
+    if train.order == "reason-first" and config.texts.prompts == "paper":
+        hint = 'Set train.order = "label-first", or texts.prompts = "cited".'
+        raise ConfigError(f"{path}: train.order: the student of the paper's prompts decides first", hint=hint)
     if train.order == "reason-first" and "rationales" in config.without:
         hint = 'Set train.order = "decision-only".'
         raise ConfigError(f"{path}: without: a student that has no rationales cannot learn to reason first", hint=hint)

@@ -71,9 +71,11 @@ def cases(
 
 
 def _left(evidence: Evidence, without: Collection[str]) -> Evidence:
-    """What is left of the facts."""
+    """What is left of the facts. A line of the history weighs by shared attributes, too; without them it weighs 0."""
+    left = evidence.facts
     if "evidence" in without:
-        return replace(evidence, facts=tuple(fact for fact in evidence.facts if fact.kind in SHOWN_ALWAYS))
+        left = tuple(fact for fact in left if fact.kind in SHOWN_ALWAYS)
     if "attributes" in without:
-        return replace(evidence, facts=tuple(fact for fact in evidence.facts if fact.kind not in OF_ATTRIBUTES))
-    return evidence
+        told = (fact for fact in left if fact.kind not in OF_ATTRIBUTES)
+        left = tuple(replace(fact, weight=0.0) if fact.kind == "history" else fact for fact in told)
+    return replace(evidence, facts=left)

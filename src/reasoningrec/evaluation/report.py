@@ -31,7 +31,7 @@ METHODS: Final[Mapping[str, str]] = {
     "last": "the user’s last reaction",
     "logistic": "logistic regression on the numeric evidence",
     "boosting": "boosted trees on the numeric evidence",
-    "popularity": "how many liked the item",
+    "popularity": "how many others reacted to the item",
     "no-student": "the fused decision refitted without the student, to see what the student adds",
 }
 PROTOCOLS: Final[Mapping[str, str]] = {

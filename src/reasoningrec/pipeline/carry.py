@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reasoningrec.errors import InputError
 from reasoningrec.pipeline.line import check_finished
 from reasoningrec.pipeline.served import served_student
-from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.pipeline.workspace import Workspace, as_published, config_of
 from reasoningrec.runs import Run
 from reasoningrec.student.bases import Student
 from reasoningrec.student.export import Origin, check_new, export
@@ -28,7 +28,8 @@ def export_student(run: Run, folder: Path, *, merge: bool) -> str:
     config = config_of(run)
     check_finished(run, Workspace(run.folder, config), "train")
     student = Student.open(run.folder / "train", config.train.base)
-    return export(student, config.train.base, folder, Origin(config.name, config.protocol), merge=merge)
+    origin = Origin(config.name, config.protocol, as_published(config))
+    return export(student, config.train.base, folder, origin, merge=merge)
 
 
 class Compared(NamedTuple):

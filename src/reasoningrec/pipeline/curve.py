@@ -24,7 +24,7 @@ from reasoningrec.pipeline.learn import training_rows
 from reasoningrec.pipeline.line import check_before
 from reasoningrec.pipeline.looks import note
 from reasoningrec.pipeline.stage import Tell
-from reasoningrec.pipeline.studies import CURVE, LEAST_SEEN, VALID, kept, of_curve
+from reasoningrec.pipeline.studies import CURVE, LEAST_SEEN, VALID, kept, of_students
 from reasoningrec.pipeline.workspace import Workspace, config_of
 from reasoningrec.records import Role
 from reasoningrec.rows import write_records
@@ -104,7 +104,7 @@ class _Lab:
         self._rows = training_rows(space)
         self._valid = drawn(space, "valid", VALID)
         self._test = drawn(space, "test", asked.queries)
-        self._of = of_curve(run, space)
+        self._of = of_students(run, space)
         self.cells = [cell for cell in kept(Cell, self._path) if cell.of == self._of]
         use_threads(config.threads)
 

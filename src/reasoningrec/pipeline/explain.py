@@ -9,6 +9,7 @@ from reasoningrec.config import NANO, Config
 from reasoningrec.llm.client import Request
 from reasoningrec.llm.offline import OfflineWriter
 from reasoningrec.pipeline.teach import material
+from reasoningrec.pipeline.workspace import as_published
 from reasoningrec.records import Case, Explanation
 from reasoningrec.rows import Row, from_row, to_row
 from reasoningrec.student.local import Local
@@ -51,8 +52,12 @@ def answer(student: Local | Served, cases: Sequence[Case], config: Config) -> li
 
 
 def writes(config: Config) -> bool:
-    """Whether the student is asked for texts once it is decided; else it said why before, or was taught no reasons."""
-    return config.predict.mode == "predict-first" and "rationales" not in config.without
+    """Whether the student is asked for texts once it is decided.
+
+    Else it said why before, was taught no reasons, or those of the paper's form, which cite nothing to be checked.
+    """
+    taught = "rationales" not in config.without and not as_published(config)
+    return config.predict.mode == "predict-first" and taught
 
 
 def explain(

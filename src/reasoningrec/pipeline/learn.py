@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from reasoningrec import prompts
 from reasoningrec.config import NANO
 from reasoningrec.pipeline.stage import Desk, Outcome
-from reasoningrec.pipeline.workspace import Workspace, rationales_of, without
+from reasoningrec.pipeline.workspace import Workspace, as_published, rationales_of, without
 from reasoningrec.records import Verdict
 from reasoningrec.rows import Json, from_row, read_jsonl
 from reasoningrec.student import bases, follow
 from reasoningrec.student.encode import TrainingRow
 from reasoningrec.student.ranks import Ranks
+from reasoningrec.student.sheet import PUBLISHED
 from reasoningrec.student.train import Report, TrainingRun, train
 
 
@@ -21,6 +23,8 @@ def train_fields(space: Workspace) -> dict[str, Json]:
     settings = {**bases.settings_of(config), **bases.identity(config)}
     del settings["checkpoint_seconds"]
     more = {"seed": space.config.seed, "threads": space.config.threads, "prompt": bases.prompt_digest(config)}
+    if as_published(space.config):
+        more["as_published"] = prompts.digest(PUBLISHED)
     return {**settings, **more, **without(space.config)}
 
 

@@ -33,6 +33,7 @@ def predict_fields(space: Workspace) -> dict[str, Json]:
         **prompted_fields(config),
         **served.fields(config),
         **without(config),
+        **({"fused": False} if "fusion" in config.without else {}),
         "seed": config.seed,
         "max_reasons": config.reason.max_reasons,
         "gates": list(verify.GATES.values()),
@@ -88,6 +89,7 @@ def _fuse(desk: Desk, student: Floats) -> tuple[fuse.Fused, dict[str, Floats]]:
     """Fit on train and valid, choose the threshold on valid, and answer valid (held out) and test, by method.
 
     `student` and answers are (N,), rows as in the windows. `NO_STUDENT` is the same decision with the student left out.
+    Without fusion, the decision is the student's own.
     """
     space = desk.space
     numbers, labels, role = space.deciding
@@ -95,8 +97,10 @@ def _fuse(desk: Desk, student: Floats) -> tuple[fuse.Fused, dict[str, Floats]]:
     learned = fuse.learn(numbers, labels, role, space.config.seed)
     valid = (space.windows["role"] == "valid").to_numpy()
     answers = {}
-    for method, said in ((NO_STUDENT, np.full_like(student, np.nan)), (FUSED, student)):
-        fused, on_valid = learned.with_student(np.concatenate([said, unknown]))
+    weighed = learned.student_alone if "fusion" in space.config.without else learned.with_student
+    nobody = np.full_like(student, np.nan)
+    for method, said, fitted in ((NO_STUDENT, nobody, learned.with_student), (FUSED, student, weighed)):
+        fused, on_valid = fitted(np.concatenate([said, unknown]))
         answers[method] = fused(numbers[: len(student)], said)
         answers[method][valid] = on_valid
     fused = replace(fused, threshold=choose_threshold(space.labels[valid], on_valid))

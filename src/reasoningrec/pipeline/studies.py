@@ -24,13 +24,13 @@ VALID: Final = 200
 
 def studies(run: Run, space: Workspace) -> Studies:
     """What was measured of the run's student as it is now; what is of another is left out."""
-    cells = [cell for cell in kept(Cell, run.folder / CURVE) if cell.of == of_curve(run, space)]
+    cells = [cell for cell in kept(Cell, run.folder / CURVE) if cell.of == of_students(run, space)]
     times = [row for row in kept(Latency, run.folder / LATENCY) if row.of == of_latency(run, space)]
     return Studies(points(cells), tuple(times))
 
 
-def of_curve(run: Run, space: Workspace) -> str:
-    """Fingerprint of what every student of a curve depends on, the seed left out."""
+def of_students(run: Run, space: Workspace) -> str:
+    """Fingerprint of what students that learn from a part of the run's rows depend on, the seed left out."""
     fields = {name: value for name, value in train_fields(space).items() if name != "seed"}
     more: dict[str, Json] = {"least": LEAST_SEEN, "valid": VALID, "stage verify": run.stages["verify"].outcome}
     return fingerprint({**fields, **more, "batch": space.config.predict.batch_tokens})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -23,9 +24,10 @@ from reasoningrec.data.texts import AllowedReviews, text_key
 from reasoningrec.data.timeline import Bools, Ints, Timeline
 from reasoningrec.errors import InputError, RunError
 from reasoningrec.pipeline import given
+from reasoningrec.prompts import PromptSet
 from reasoningrec.ranking import latent
 from reasoningrec.ranking.fuse import Fused, with_latent
-from reasoningrec.records import Case, Example, Item, Rationale, Role
+from reasoningrec.records import Case, Example, Item, Query, Rationale, Role
 from reasoningrec.rows import Json, from_row, read_json, read_jsonl
 from reasoningrec.runs import MANIFEST, Run
 from reasoningrec.teacher.conversation import EXTRAS
@@ -220,7 +222,17 @@ class Workspace:
         keep = self.windows["id"].is_in(list(wanted)).to_numpy()
         at = np.flatnonzero(keep)
         queries = [self.examples[index].query for index in at]
-        return list(cases(queries, self.numbers[at], self.items, self.attributes, self.texts, self.config.without))
+        return self.shown(queries, self.numbers[at], self.texts)
+
+    def shown(self, queries: Sequence[Query], numbers: pl.DataFrame, texts: Texts) -> list[Case]:
+        """What may be shown of each query; `numbers` has one row for each, in the same order.
+
+        The prompts of the paper show no facts on user and others, so there are none.
+        """
+        published, without = as_published(self.config), self.config.without
+        left_out = (*without, "evidence") if published else without
+        found = cases(queries, numbers, self.items, self.attributes, texts, left_out)
+        return [replace(case, published=published) for case in found]
 
     def ids(self, *roles: Role, main: bool = False) -> list[str]:
         """Query ids of these roles, sorted; `main`: the paper's windows only."""
@@ -235,7 +247,13 @@ class Workspace:
 
 def without(config: Config) -> dict[str, Json]:
     """What the texts of a run are made without; nothing where that is nothing, so that runs from before stay done."""
-    return {"without": sorted(config.without)} if config.without else {}
+    parts = sorted({*config.without} - {"fusion"})
+    return {"without": parts} if parts else {}
+
+
+def as_published(config: Config) -> bool:
+    """Whether the student, too, is asked in the words of the paper."""
+    return not PromptSet(config.texts.prompts).cites
 
 
 def check_named_once(folders: Sequence[Path], flag: str = "") -> None:

@@ -1,7 +1,8 @@
 """The prompts, one Markdown file per text, rendered with jinja2: a name not given is an error, never a blank.
 
 A teacher's prompts come in sets: `cited/` (reasons that cite their evidence), `paper/` (the published method), or a
-folder of the user's own, whose files stand in for those of `cited/`. What all sets share stands beside them.
+folder of the user's own, whose files stand in for those of `cited/`. What all sets share stands beside them, and so do
+the student's: `recommend.md`, and `as-published.md` where the set is `paper`.
 """
 
 from __future__ import annotations

@@ -88,6 +88,13 @@ class Stack:
         on_student /= unit
         return cls(intercept - on_student * mean, on_evidence, on_student, mean, 0.0, scale)
 
+    @classmethod
+    def alone(cls, student: Floats) -> Self:
+        """The student's P(Yes) as they are; (V,) those on valid tell what stands in for an invalid one."""
+        known = log_odds(student[~np.isnan(student)])
+        mean, scale = (float(known.mean()), float(known.std())) if known.size else (0.0, 0.0)
+        return cls(0.0, 0.0, 1.0, mean, 0.0, scale)
+
     def __call__(self, evidence: Floats, student: Floats) -> Floats:
         """(N,) P(like) of (N,) log-odds of the evidence and (N,) P(Yes), nan = invalid."""
         known = log_odds(student)
@@ -107,8 +114,11 @@ class Fused:
 
     def __call__(self, numbers: pl.DataFrame, student: Floats) -> Floats:
         """(N,) P(like) of N queries. `student`: (N,) P(Yes), nan = invalid."""
-        evidence = (self.linear(numbers) + self.trees(numbers)) / 2
-        return self.stack(evidence, student)
+        return self.stack(self.evidence(numbers), student)
+
+    def evidence(self, numbers: pl.DataFrame) -> Floats:
+        """(N,) log-odds by the two models of the numbers."""
+        return (self.linear(numbers) + self.trees(numbers)) / 2
 
     def weights(self) -> dict[str, float]:
         """Weight of each input, in log-odds for one standard deviation of it; the trees count as one input."""
@@ -175,7 +185,14 @@ class Learned:
 
     def with_student(self, student: Floats) -> tuple[Fused, Floats]:
         """As `fit`. A `student` (N,) that is nan everywhere gives the decision without one."""
-        stack = replace(Stack.fit(self.evidence, student[self.valid], self.labels), trees_scale=self.trees_scale)
+        return self._stacked(Stack.fit(self.evidence, student[self.valid], self.labels), student)
+
+    def student_alone(self, student: Floats) -> tuple[Fused, Floats]:
+        """As `with_student`, but the (N,) answers of the student stand as they are, and the evidence is not weighed."""
+        return self._stacked(Stack.alone(student[self.valid]), student)
+
+    def _stacked(self, stack: Stack, student: Floats) -> tuple[Fused, Floats]:
+        stack = replace(stack, trees_scale=self.trees_scale)
         return Fused(self.linear, self.trees, stack), stack(self.evidence, student[self.valid])
 
 

@@ -25,8 +25,9 @@ from reasoningrec.errors import ConfigError, RunError, StudentError, TeacherErro
 from reasoningrec.llm import checkpoint
 from reasoningrec.llm.checkpoint import Checkpoint
 from reasoningrec.student import head, lora, nano
-from reasoningrec.student.encode import PROMPT, REASONS_FIRST, decision_ids
+from reasoningrec.student.encode import REASONS_FIRST, decision_ids
 from reasoningrec.student.phrasing import Wording
+from reasoningrec.student.sheet import PROMPT
 from reasoningrec.student.speech import Speech
 from reasoningrec.student.weights import write
 

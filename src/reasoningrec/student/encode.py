@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from reasoningrec import prompts
 from reasoningrec.errors import StudentError
-from reasoningrec.records import Case, Fact, Rationale
+from reasoningrec.records import Case, Rationale
 from reasoningrec.student.form import CUE, DECISIONS, PLAN, TASTE, WHY
 from reasoningrec.student.phrasing import Wording, kinds
-from reasoningrec.student.shorthand import CITATION, Shorthand, leanings
+from reasoningrec.student.sheet import Sheet, clean
+from reasoningrec.student.shorthand import CITATION, Shorthand
 from reasoningrec.student.speech import Speech
 
-PROMPT: Final = "recommend"
 REASONS_FIRST: Final = "reason-first"
 """The first line of the prompt where reasons come before the decision."""
 CITATIONS: Final = (
@@ -37,11 +38,6 @@ CITATIONS: Final = (
     *(f"U{n}" for n in range(1, 13)),
     *(f"C{n}" for n in range(1, 13)),
 )
-STRENGTHS: Final = ((1.4, "very strongly "), (0.7, "strongly "), (0.25, ""), (0.05, "slightly "))
-"""Least |weight| in nats of each word: from 0.05 (odds times 1.05) a fact speaks slightly, from 0.25 (1.3) plainly,
-from 0.7 (2) strongly, from 1.4 (4) very strongly; below 0.05 it is neutral."""
-MENTIONED: Final = 4
-"""Facts at most on each of the lines "For" and "Against"."""
 COMPLETION_SHARE: Final = 4
 """One part in four of `max_tokens` is kept free for the completion, in training as in prediction."""
 
@@ -97,97 +93,6 @@ class TokenRow:
     """Place of the decision in the completion; no part of the text that data are fingerprinted by, which implies it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sheet:
-    """What a prompt shows of a case; shortening makes a smaller one."""
-
-    profile: str
-    description: str
-    target: str
-    history: tuple[Fact, ...]
-    facts: tuple[Fact, ...]
-    good: str
-    bad: str
-    brief: bool = False
-    """Whether history lines show title and reaction only."""
-
-    @classmethod
-    def of(cls, case: Case) -> _Sheet:
-        by_kind: dict[bool, list[Fact]] = {True: [], False: []}
-        target = f'"{case.target.title}"'
-        for fact in case.evidence.facts:
-            if fact.kind == "target":
-                target = fact.text
-            else:
-                by_kind[fact.kind == "history"].append(fact)
-        history, facts = tuple(by_kind[True]), tuple(by_kind[False])
-        good, bad = (_prose(", ".join(names)) for names in leanings(case))
-        return cls(_prose(case.profile), _prose(case.description), _clean(target), history, facts, good, bad)
-
-    def mentioned(self, side: int) -> list[Fact]:
-        """At most `MENTIONED` facts for (1) or against (-1) a like, the weightiest first."""
-        speaking = [fact for fact in (*self.history, *self.facts) if side * fact.weight >= STRENGTHS[-1][0]]
-        return sorted(speaking, key=lambda fact: (-abs(fact.weight), fact.id))[:MENTIONED]
-
-    def render(self) -> str:
-        return prompts.render(
-            PROMPT,
-            profile=self.profile,
-            person=[_weighed(fact) for fact in self.facts if fact.shared],
-            # A history line's weight depends on the target, so its tag would part the prefix candidates share.
-            history=[_brief(fact) if self.brief else _line(fact) for fact in self.history],
-            good=self.good,
-            bad=self.bad,
-            target=f"[T] {self.target}",
-            description=self.description,
-            facts=[_weighed(fact) for fact in self.facts if not fact.shared],
-            sides=[[_mention(fact) for fact in self.mentioned(side)] for side in (1, -1)],
-        ).rstrip("\n")
-
-    def shorter(self) -> Iterator[_Sheet]:
-        """This sheet, then ever smaller ones, in the order in which parts are given up.
-
-        Long texts are cut first, then history lines to title and reaction. Then go the oldest lines that weigh little
-        (nor stand beside a fact that weighs), the profile, the rest of the history from its oldest line, the
-        description, and last the facts from the lightest.
-        """
-        sheet = self
-        mentioned = [fact for side in (1, -1) for fact in self.mentioned(side)]
-        heavy = {fact.id for fact in mentioned} | {str(fact.values.get("with")) for fact in mentioned}
-        yield sheet
-        yield (sheet := sheet.cut(40, 25))
-        yield (sheet := dataclasses.replace(sheet, brief=True))
-        for fact in self.history:
-            if fact.id not in heavy:
-                yield (sheet := sheet.without(fact))
-        yield (sheet := sheet.cut(20, 12))
-        yield (sheet := sheet.cut(0, 12))
-        for fact in sheet.history:
-            yield (sheet := sheet.without(fact))
-        yield (sheet := sheet.cut(0, 0))
-        for fact in sorted(sheet.facts, key=lambda fact: abs(fact.weight)):
-            yield (sheet := sheet.without(fact))
-
-    def cut(self, profile: int, description: int) -> _Sheet:
-        """With at most so many words of the profile and the description."""
-        return dataclasses.replace(
-            self, profile=_words(self.profile, profile), description=_words(self.description, description)
-        )
-
-    def without(self, gone: Fact) -> _Sheet:
-        return dataclasses.replace(
-            self,
-            history=tuple(fact for fact in self.history if fact is not gone),
-            facts=tuple(fact for fact in self.facts if fact is not gone),
-        )
-
-
-def strength(weight: float) -> str:
-    """A weight of evidence in nats as words (see `STRENGTHS`): "strongly for", "against", "neutral"."""
-    side = "for" if weight > 0 else "against"
-    return next((word + side for least, word in STRENGTHS if abs(weight) >= least), "neutral")
-
-
 def encode_prompt(case: Case, tokenizer: Tokenizer | Speech, max_tokens: int) -> Prompt:
     """`case` as a prompt that leaves a quarter of `max_tokens` free for the completion.
 
@@ -209,7 +114,7 @@ def encode_prompt(case: Case, tokenizer: Tokenizer | Speech, max_tokens: int) ->
     return prompt
 
 
-def _tokens(sheet: _Sheet, tokenizer: Tokenizer | Speech) -> tuple[int, ...]:
+def _tokens(sheet: Sheet, tokenizer: Tokenizer | Speech) -> tuple[int, ...]:
     text = sheet.render()
     if not isinstance(tokenizer, Speech):
         return tuple(tokenizer.encode(text))
@@ -220,7 +125,7 @@ def _tokens(sheet: _Sheet, tokenizer: Tokenizer | Speech) -> tuple[int, ...]:
 
 def _fit(case: Case, tokenizer: Tokenizer | Speech, room: int) -> Prompt | None:
     """The longest prompt of at most `room` tokens; None where there is none."""
-    sheets = list(_Sheet.of(case).shorter())
+    sheets = list(Sheet.of(case).shorter())
 
     def fits(n: int) -> bool:
         return len(_tokens(sheets[n], tokenizer)) <= room
@@ -252,7 +157,7 @@ def encode_reasons(row: TrainingRow, tokenizer: Speech, max_tokens: int) -> Toke
     """`row` as tokens, its reasons first, as `encode_row`; None where there are none, or they do not fit."""
     if row.rationale is None:
         return None
-    text = f"{_plain_text(row.rationale)}\n{tokenizer.said(row.label)}".removeprefix(WHY)
+    text = f"{_plain_text(row.rationale, row.case)}\n{tokenizer.said(row.label)}".removeprefix(WHY)
     completion = (*tokenizer.after(tokenizer.opening, text), tokenizer.end)
     assert completion[-2] == tokenizer.decisions[row.label]
     prompt = _prompt_before(row, completion, tokenizer, max_tokens)
@@ -275,13 +180,25 @@ def _completion(row: TrainingRow, tokenizer: Tokenizer | Speech) -> tuple[int, .
     assert row.rationale is not None
     decision = DECISIONS[row.label]
     if isinstance(tokenizer, Speech):
-        plan = plan_text(*plan_of(row.rationale, row.case))
-        return (*continuation(f"{decision}{plan}{_plain_text(row.rationale)}", tokenizer), tokenizer.end)
+        plan = "" if row.case.published else plan_text(*plan_of(row.rationale, row.case))
+        return (*continuation(f"{decision}{plan}{_plain_text(row.rationale, row.case)}", tokenizer), tokenizer.end)
     return continuation(f"{decision}{reasons_text(row.rationale, row.case)}{tokenizer.eos_token}", tokenizer)
 
 
-def _plain_text(rationale: Rationale) -> str:
-    return f"{WHY} {_clean(rationale.why)}{TASTE} {_clean(rationale.taste)}"
+def _plain_text(rationale: Rationale, case: Case) -> str:
+    why, taste = (_uncited(text, case) if case.published else text for text in (rationale.why, rationale.taste))
+    return f"{WHY} {clean(why)}{TASTE} {clean(taste)}"
+
+
+def _uncited(text: str, case: Case) -> str:
+    """`text` without citations, which name nothing in a published prompt; a title stands in where none is said."""
+    titles = {fact.id: f'"{fact.values["title"]}"' for fact in case.evidence.facts if "title" in fact.values}
+
+    def instead(match: re.Match[str]) -> str:
+        title = titles.get(match["id"], "")
+        return "" if text[: match.start()].rstrip().endswith(title) else f"{match['space']}{title}"
+
+    return re.sub(rf"(?P<space>\s*){CITATION.pattern}", instead, text)
 
 
 def continuation(text: str, tokenizer: Tokenizer | Speech) -> tuple[int, ...]:
@@ -327,13 +244,15 @@ def row_text(row: TrainingRow) -> str:
 def row_parts(row: TrainingRow) -> tuple[str, str]:
     """(prompt, completion) of a training row as text, nothing shortened."""
     text = reasons_text(row.rationale, row.case) if row.rationale else ""
-    return _Sheet.of(row.case).render(), f"{DECISIONS[row.label]}{text}"
+    return Sheet.of(row.case).render(), f"{DECISIONS[row.label]}{text}"
 
 
 def reasons_text(rationale: Rationale, case: Case) -> str:
-    """What follows the decision, in short form, without the end token."""
+    """What follows the decision, in short form (plain where published), without the end token."""
+    if case.published:
+        return _plain_text(rationale, case)
     short = Shorthand.of(case)
-    why, taste = (short.compact(_clean(part)) for part in (rationale.why, rationale.taste))
+    why, taste = (short.compact(clean(part)) for part in (rationale.why, rationale.taste))
     return f"{plan_text(*plan_of(rationale, case))}{WHY} {why}{TASTE} {taste}"
 
 
@@ -389,46 +308,7 @@ def parse_reasons(text: str, case: Case | None) -> tuple[str, str] | None:
         return None
     parts = text.removeprefix(WHY).split(TASTE)
     try:
-        why, taste = (_clean(Shorthand.of(case).expand(part) if case else part) for part in parts)
+        why, taste = (clean(Shorthand.of(case).expand(part) if case else part) for part in parts)
     except StudentError:
         return None
     return (why, taste) if why else None
-
-
-def _mention(fact: Fact) -> str:
-    """A fact on the line "For" or "Against": its id, how strongly, and what a history item shares with the target."""
-    shared = fact.values.get("shared")
-    words = [f"[{fact.id}]", *strength(fact.weight).split()[:-1], *([f"({_clean(str(shared))})"] if shared else [])]
-    return " ".join(words)
-
-
-def _line(fact: Fact) -> str:
-    return f"[{fact.id}] {_clean(fact.text)}"
-
-
-def _brief(fact: Fact) -> str:
-    if not fact.values.get("title"):
-        return _line(fact)
-    return (
-        f'[{fact.id}] "{_clean(str(fact.values["title"]))}": {"liked" if fact.values.get("liked") else "did not like"}'
-    )
-
-
-def _weighed(fact: Fact) -> str:
-    tagged = not fact.shared or fact.weight != 0
-    return f"{_line(fact)} ({strength(fact.weight)})" if tagged else _line(fact)
-
-
-def _clean(text: str) -> str:
-    """On one line, and without what a tokenizer could take for its end token."""
-    return " ".join(text.replace("<|", "<").split())
-
-
-def _prose(text: str) -> str:
-    """A text that cites nothing: what looks like a citation in it loses its brackets."""
-    return CITATION.sub(r"(\1)", _clean(text))
-
-
-def _words(text: str, most: int) -> str:
-    words = text.split()
-    return text if len(words) <= most else " ".join(words[:most]).rstrip(",;:.") + "..." * (most > 0)

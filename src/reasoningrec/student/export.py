@@ -18,6 +18,7 @@ from reasoningrec.llm.checkpoint import quiet
 from reasoningrec.student import bases, head, lora
 from reasoningrec.student.bases import Student
 from reasoningrec.student.form import CUE, WHY
+from reasoningrec.student.sheet import published_sample
 from reasoningrec.student.speech import SAMPLE, Speech
 from reasoningrec.student.weights import mask
 
@@ -30,6 +31,8 @@ class Origin:
 
     dataset: str
     protocol: str
+    published: bool
+    """Whether it is asked in the words of the paper."""
 
 
 def export(student: Student, base: str, folder: Path, origin: Origin, *, merge: bool) -> str:
@@ -115,7 +118,8 @@ def card_text(student: Student, origin: Origin, kind: str) -> str:
     card, speech = student.card, student.tokenizer
     adapter = kind == "adapter"
     speaks = isinstance(speech, Speech)
-    asked = speech.shown(SAMPLE) if speaks else f"{SAMPLE}{CUE}"
+    sample = published_sample() if origin.published else SAMPLE
+    asked = speech.shown(sample) if speaks else f"{sample}{CUE}"
     first = speaks and speech.reasons_first
     return (
         prompts.render(
@@ -136,6 +140,7 @@ def card_text(student: Student, origin: Origin, kind: str) -> str:
             tokens=list(speech.decisions) if speaks else [],
             why=WHY[1:],
             writes=student.config.order != "decision-only",
+            cites=not origin.published,
         ).strip()
         + "\n"
     )

@@ -152,7 +152,7 @@ def train(
     if config.base != NANO:
         metrics["trained_parameters"] = sum(weight.numel() for weight in loop.named.values())
     nano = config.base == NANO
-    known = tuple(wording(row, tokenizer) for row in examples if nano and row.rationale)
+    known = tuple(wording(row, tokenizer) for row in examples if nano and row.rationale and not row.case.published)
     card = bases.card_of(tokenizer, config, data, metrics, base)
     student = bases.Student(model.eval(), tokenizer, config, card, known)
     if run.ranks.first:
