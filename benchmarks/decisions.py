@@ -1,12 +1,14 @@
 """Measure decisions and explanations on real data: run each example under each protocol, keep the figures.
 
     python benchmarks/decisions.py [--only NAME[:PROTOCOL] ...] [--variants NAME ...] [--seeds N ...] [--runs FOLDER]
-                                   [--keep-going]
+                                   [--keep-going] [--teacher FILE]
 
 Needs the extras `student` and `baselines`, and REASONINGREC_DATA for all but demo; examples whose data are not there
 are passed over and named. Runs are resumed where they stand, so the command can be stopped at any time and given
 again, or be given parts of the plan. A variant is the same run with a part taken out, TALLRec's recipe, student and
-baselines that learn from few shots, or the trained baselines alone; of it, the rows are kept that it changes. Baselines
+baselines that learn from few shots, the trained baselines alone, or the zero-shot methods, which ask the model that the
+file of --teacher names under [teacher] (beside it perhaps [prices], [budget], [baselines]); it also writes their texts.
+Of a variant, the rows are kept that it changes. Baselines
 read no texts, so under `paper` theirs are those of `honest`, and are kept once. Figures replace those of the same run
 before, in benchmarks/results/decisions.jsonl and explanations.jsonl (explanations: of seed 0), each evaluation on a
 test set is copied to looks.jsonl, and the tables in README.md and benchmarks/results/bench.md are made anew. The page
@@ -26,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reasoningrec.baselines import prompted
 from reasoningrec.config import read
 from reasoningrec.data.load import fingerprint
 from reasoningrec.errors import InputError
@@ -56,6 +59,7 @@ TRAINED = ["als", "mf", "sasrec", "caser", "gru4rec", "din"]
 FEW, BESIDE = "few-shot", "baselines"
 OURS = {"texts": {"prompts": "cited"}}
 """Prompts with evidence, under every protocol; the examples of the paper's data have the paper's."""
+ASKED = "zero-shot"
 AS_PUBLISHED = tuple(f"published-{shots}" for shots in (64, 128, 256))
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -75,14 +79,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
         for name in AS_PUBLISHED
     },
     FEW: {"train": {"shots": 256}, "baselines": {"methods": TRAINED, "shots": 256}},
+    ASKED: {
+        "baselines": {"methods": [*prompted.METHODS]},
+        "without": ["rationales"],
+        "train": {"shots": 2},
+        "predict": {"mode": "predict-only"},
+    },
     BESIDE: {"baselines": {"methods": TRAINED}, "train": {"shots": 2}, "predict": {"mode": "predict-only"}},
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
 No, few shots), the published method (the paper's prompts and numbers of shots, under `paper` alone), the paper's
-largest number of shots for student and baselines alike, or the whole's trained baselines measured again without waiting
-for its student (not under `paper`, where they are those of `honest`). The whole has to be measured again, too, where
-valid then chooses another baseline, which `versus` of the rows says, or where its opponent is one of the trained: under
-`honest`, and with it under `paper`."""
+largest number of shots for student and baselines alike, a model asked untaught, or the whole's trained baselines
+measured again without waiting for its student (not under `paper`, where they are those of `honest`). The whole has to
+be measured again, too, where valid then chooses another baseline, which `versus` of the rows says, or where its
+opponent is one of the trained: under `honest`, and with it under `paper`."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,8 @@ class Task:
     protocol: str
     seed: int
     variant: str = ""
+    teacher: Path | None = None
+    """Sections of a configuration for the model that the variant `ASKED` asks."""
 
     @property
     def example(self) -> Path:
@@ -119,6 +131,8 @@ class Task:
         runs.mkdir(parents=True, exist_ok=True)
         path = runs / f"{self.folder(runs).name}.toml"
         changed = merged(merged(tomllib.loads(self.example.read_text("utf-8")), OURS), VARIANTS[self.variant])
+        if self.teacher:
+            changed = merged(changed, tomllib.loads(self.teacher.read_text("utf-8")))
         if not self.explains:
             changed = merged(changed, {"predict": {"explain": 1}})
         path.write_text(toml(changed), "utf-8")
@@ -139,13 +153,15 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return both | {name: first[name] | second[name] for name in first.keys() & second if isinstance(first[name], dict)}
 
 
-def toml(config: dict[str, Any]) -> str:
-    """A configuration whose sections hold plain values, as TOML."""
+def toml(config: dict[str, Any], above: tuple[str, ...] = ()) -> str:
+    """A configuration as TOML, sections within sections too."""
     plain = [f"{key} = {json.dumps(value)}" for key, value in config.items() if not isinstance(value, dict)]
-    sections = [(name, values) for name, values in config.items() if isinstance(values, dict)]
-    for name, values in sections:
-        plain += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    return "\n".join(plain) + "\n"
+    lines = "".join(f"{line}\n" for line in plain)
+    for name, values in config.items():
+        if isinstance(values, dict):
+            place = (*above, json.dumps(name))
+            lines += f"[{'.'.join(place)}]\n{toml(values, place)}"
+    return lines
 
 
 def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
@@ -166,8 +182,9 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     mark, prompt = decision_mark(run.require("predict").fields["decision"]), run.require("train").fields["prompt"]
     kept = {"decision": mark, "prompt": str(prompt)[:12]}
     rows = [{**row, **kept} for row in decision_rows(found, provenance, shots)]
-    if task.variant == BESIDE:
-        return [row for row in rows if row["method"] in TRAINED], []
+    if task.variant in (BESIDE, ASKED):
+        own = TRAINED if task.variant == BESIDE else prompted.METHODS
+        return [row for row in rows if row["method"] in own], []
     if task.variant:
         named = [renamed(row, task.variant) for row in rows]
         rows = [{**row, "shots": shots} for row in named if row["method"]]
@@ -263,6 +280,18 @@ def folder(text: str) -> Path:
     return path
 
 
+def teaching(text: str) -> Path:
+    """A TOML file with a section [teacher]. Raises ArgumentTypeError, which argparse tells the user."""
+    path = Path(text)
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: cannot be read as TOML ({error})") from None
+    if not isinstance(found.get("teacher"), dict):
+        raise argparse.ArgumentTypeError(f"{path}: has no section [teacher]")
+    return path
+
+
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description="Measure decisions and explanations on real data.")
@@ -274,13 +303,22 @@ def main() -> None:
         "--seeds", nargs="+", type=int, default=[0], choices=SEEDS, metavar="N", help="0 1 2 for the whole bench"
     )
     parser.add_argument("--runs", type=folder, default=ROOT / "runs", help="where the runs stand, or will")
+    parser.add_argument("--teacher", type=teaching, metavar="FILE", help=f"[teacher] of the variant {ASKED}, as TOML")
     parser.add_argument("--keep-going", action="store_true", help="go on with the rest where a run fails")
     asked = parser.parse_args()
     known = {name for pair in PLAN for name in (pair[0], ":".join(pair))}
     if strange := sorted(set(asked.only) - known):
         parser.error(f"--only: not in the plan: {', '.join(strange)}; known: {', '.join(sorted(known))}")
     plan = [pair for pair in PLAN if not asked.only or pair[0] in asked.only or ":".join(pair) in asked.only]
-    asked_for = [Task(*pair, seed, variant) for variant in asked.variants for seed in asked.seeds for pair in plan]
+    if (ASKED in asked.variants) != bool(asked.teacher):
+        parser.error(f"--teacher FILE goes with --variants {ASKED}, and the other way round")
+    teacher = {ASKED: asked.teacher}
+    asked_for = [
+        Task(*pair, seed, variant, teacher.get(variant))
+        for variant in asked.variants
+        for seed in asked.seeds
+        for pair in plan
+    ]
     tasks = [task for task in asked_for if task.meant]
     if not tasks:
         parser.error(

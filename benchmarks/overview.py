@@ -25,7 +25,7 @@ READINGS = (
     ("strict", "all"), ("honest", "distinct"), ("paper", "distinct"),
 )  # fmt: skip
 """The headline first, then the reading that published figures use; the picture shows these two."""
-SERVED = "needs its teacher served: Mixtral-8x7B-Instruct, some 90 GB in bf16"
+SERVED = "needs its teacher served (Mixtral-8x7B-Instruct, some 90 GB in bf16), and named by `--teacher`"
 TRAINED = "needs a GPU that trains Llama-2-7b-chat, and its weights"
 LATER = "not measured yet"
 PUBLISHED = "of the protocol `paper`; where that stands above: not measured yet"

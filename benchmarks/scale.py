@@ -7,7 +7,8 @@ others did with an item, once per question. That is measured on a few users and 
 filters are those of Polars, which are quicker than those of pandas that the published code uses. It has nothing like
 `latent`, which is timed apart. Every size runs in a process of its own, so that its memory is its own. Users and items
 grow with the rows. `--keep` puts the figures into benchmarks/results/speed.jsonl; do that on a machine that does
-nothing else (`load` is recorded with them).
+nothing else (`load` is recorded with them). Every user is asked about three times, at each size: no further rows of the
+past are drawn to learn from (`past_rows`), of which there are at most a fixed number, whatever the size.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def measure(rows: int) -> dict[str, Any]:
     held = peak()
     begun = time.perf_counter()
     line, attributes = Timeline.of(corpus), Attributes.of(corpus.items)
-    config, settings = SplitConfig(), EvidenceConfig()
+    config, settings = SplitConfig(), EvidenceConfig(past_rows=0)
     windows = split(line, config, "honest")
     past = earlier(line, config, "honest", settings.past_rows)
     in_order = time.perf_counter() - begun

@@ -12,6 +12,7 @@ import pytest
 
 from making import demo_line
 from reasoningrec import read_config
+from reasoningrec.baselines import prompted
 from reasoningrec.config import SplitConfig
 from reasoningrec.data.split import split
 from reasoningrec.evaluation.leak import Figure
@@ -157,6 +158,14 @@ def test_rows_of_another_seed_are_kept(tmp_path: Path) -> None:
     assert [(row["seed"], row["auc"]) for row in decisions.read_rows(path)] == [(0, 0.5), (1, 0.6)]
 
 
+def named(folder: Path) -> Path:
+    """A file that names a teacher."""
+    path = folder / "teacher.toml"
+    teacher = '[teacher]\nendpoint = "http://127.0.0.1:1/v1"\nmodel = "a/b.c"\n'
+    path.write_text(f'{teacher}[prices."a/b.c"]\ninput = 1.5\noutput = 2.0\n', "utf-8")
+    return path
+
+
 def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +174,8 @@ def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
     for dataset, protocol in decisions.PLAN:
         plain = read_config(decisions.Task(dataset, protocol, 0).example)
         for variant in decisions.VARIANTS:
-            made = read_config(decisions.Task(dataset, protocol, 0, variant).config(tmp_path / "runs"))
+            teacher = named(tmp_path) if variant == decisions.ASKED else None
+            made = read_config(decisions.Task(dataset, protocol, 0, variant, teacher).config(tmp_path / "runs"))
             assert (made.data, made.split, made.train.epochs) == (plain.data, plain.split, plain.train.epochs)
             assert made != plain
             whole = ("", decisions.FEW, decisions.BESIDE, *decisions.AS_PUBLISHED)
@@ -220,11 +230,13 @@ def test_the_published_method_is_measured_under_paper_alone_and_ours_never_by_it
 ) -> None:
     decisions = load("decisions")
     monkeypatch.setenv("REASONINGREC_DATA", str(tmp_path))
-    asked = {
-        (protocol, variant): read_config(decisions.Task("beauty", protocol, 0, variant).config(tmp_path)).texts.prompts
+    tasks = [
+        decisions.Task("beauty", protocol, 0, variant, named(tmp_path) if variant == decisions.ASKED else None)
         for protocol in ("honest", "paper")
         for variant in decisions.VARIANTS
-        if decisions.Task("beauty", protocol, 0, variant).meant
+    ]
+    asked = {
+        (task.protocol, task.variant): read_config(task.config(tmp_path)).texts.prompts for task in tasks if task.meant
     }
     published = {("paper", variant) for variant in decisions.AS_PUBLISHED}
     assert {task for task, prompts in asked.items() if prompts == "paper"} == published | {
@@ -233,6 +245,28 @@ def test_the_published_method_is_measured_under_paper_alone_and_ours_never_by_it
     assert published < asked.keys()
     assert not any(protocol == "honest" and variant in decisions.AS_PUBLISHED for protocol, variant in asked)
     assert ("paper", decisions.BESIDE) not in asked
+
+
+def test_a_model_is_asked_untaught_where_a_file_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decisions = load("decisions")
+    teacher = named(tmp_path)
+    made = read_config(decisions.Task("demo", "honest", 0, decisions.ASKED, teacher).config(tmp_path))
+    assert (made.teacher.model, made.prices["a/b.c"].input) == ("a/b.c", 1.5)
+    assert made.baselines.methods == tuple(prompted.METHODS)
+    (tmp_path / "none.toml").write_text("[prices]\n")
+    for flags, said in (
+        (["--variants", decisions.ASKED], "--teacher FILE goes with --variants zero-shot"),
+        (["--teacher", str(teacher)], "--teacher FILE goes with --variants zero-shot"),
+        (["--variants", decisions.ASKED, "--teacher", str(tmp_path / "none.toml")], "has no section [teacher]"),
+        (["--variants", decisions.ASKED, "--teacher", str(tmp_path / "gone.toml")], "gone.toml: cannot be read"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["decisions", "--only", "demo:honest", *flags])
+        with pytest.raises(SystemExit) as stopped:
+            decisions.main()
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err
 
 
 def test_of_a_variant_those_methods_are_kept_that_it_changes() -> None:

@@ -85,6 +85,19 @@ def test_answers_are_in_order_and_those_that_did_not_come_or_say_neither_are_non
         ask(Told({"q0": Reply("q0", "Yes")}), cases(1), "zero-shot", WORDS)
 
 
+def word(text: str) -> bool:
+    if text not in ("Yes", "No"):
+        raise TeacherError("neither")
+    return text == "Yes"
+
+
+def test_the_word_that_is_written_is_taken_where_it_is_asked_for() -> None:
+    replies = {f"q{n}": Reply(f"q{n}", text) for n, text in enumerate(("Yes", "No", "Perhaps"))}
+    replies["q3"] = Reply("q3", "", error="HTTP 500", answered=False)
+    said = ask(Told(replies), cases(4), "zero-shot", WORDS, word)
+    assert said == [Said(1.0), Said(0.0), Said(None, "neither"), Said(None, "unanswered")]
+
+
 def test_every_demo_query_can_be_asked() -> None:
     for case in demo_line(users=60).cases[:20]:
         assert case.target.title in question(case, METHODS["zero-shot-both"], WORDS).messages[0].text
@@ -236,3 +249,45 @@ def test_its_key_is_asked_for_before_anything_is_done(tmp_path: Path, cli: Cli) 
     answer = cli("run", "--run", tmp_path / "run", tmp_path / "key.toml")
     assert answer.code == 2
     assert "NOT_SET_HERE" in answer.err
+
+
+class Writing:
+    """A server without log-probabilities that thinks, then writes a word: in the form asked for, alone, or neither."""
+
+    def __init__(self) -> None:
+        self.url, self.asked = "", list[str]()
+
+    def answer(self, body: dict[str, Any]) -> tuple[int, Any]:
+        text = body["messages"][0]["content"]
+        self.asked.append(text)
+        if "logprobs" in body:
+            return 400, {"error": {"message": "logprobs: not supported"}}
+        likes = text.count(": LIKED") > text.count(": DISLIKED")
+        said = "Yes" if likes else "No."
+        written = ("Perhaps.", f"Prediction: {said}", said)[min(likes + 1, len(text) % 3)]
+        return 200, {"choices": [{"message": {"content": f"<think>Is it Yes? No?</think>{written}"}}]}
+
+
+def test_a_teacher_without_log_probabilities_is_asked_for_its_word(small_run: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    with completing(Writing()) as server:
+        teacher = f'[teacher]\nendpoint = "{server.url}"\nmodel = "tiny"\nretries = 0\n'
+        plain = f'{NONE}{SMALL}{teacher}[baselines]\nmethods = ["zero-shot"]\n'
+        (tmp_path / "a.toml").write_text(plain, "utf-8")
+        answer = cli("run", "--run", folder, tmp_path / "a.toml")
+        assert answer.code == 3
+        assert 'zero_shot = "word" under [baselines]' in answer.err
+        (tmp_path / "a.toml").write_text(f'{plain}zero_shot = "word"\n', "utf-8")
+        told = cli("run", "--run", folder, tmp_path / "a.toml", "--dry-run")
+        row = next(line for line in told.out.splitlines() if line.startswith("predict"))
+        answer = cli("run", "--run", folder, tmp_path / "a.toml")
+    assert row.split()[1:6] == ["tiny", "120", "0", "0", "120"]
+    assert answer.code == 0, answer.err
+    assert len(server.asked) > 120
+    found = read_records(Prediction, folder / "predict" / "predictions.jsonl")
+    said = [row.probability for row in found if row.method == "zero-shot"]
+    assert {*said} == {1.0, 0.0, None}
+    counts = read_json(folder / "manifest.json")["stages"]["predict"]["counts"]
+    assert counts["zero_shot_neither"] == said.count(None)
+    measured = from_row(Evaluation, read_json(folder / "evaluate.json"))
+    assert {result.method for result in measured.readings[0].methods} > {"zero-shot"}

@@ -304,7 +304,10 @@ class BaselinesConfig(Section):
         ],
         ...,
     ] = ()
-    """als needs the extra `baselines`; those named zero-shot ask the [teacher], one token a query."""
+    """als needs the extra `baselines`; those named zero-shot ask the [teacher]."""
+    zero_shot: Literal["likelihoods", "word"] = "likelihoods"
+    """What is read of their answers: P(Yes) from the likelihoods of one token, for which the teacher has to give
+    log-probabilities; or the word that is written, 1 or 0, of any teacher, one that thinks first too (the paper)."""
     shots: CountOrOff = 0
     """Train windows to learn from, as many of each label; 0 = every row of the past that may be learned from."""
     refits: Annotated[int, Field(ge=1, le=64)] = 8

@@ -18,6 +18,7 @@ from reasoningrec.rows import Json
 TOPS: Final = (20, 5)
 """Log-probabilities to ask for: OpenAI and vLLM give 20, some servers 5."""
 WORDS: Final = ("no", "yes")
+INSTEAD: Final = 'Or have the word taken that is written: zero_shot = "word" under [baselines].'
 
 
 def chance(text: str) -> Chance:
@@ -87,7 +88,8 @@ class ServedChooser(Endpoint):
 
     def _find_top(self) -> int:
         probe = Request("probe", (Message("user", "Is water wet? Yes or No."),), ())
-        found = self.first_taken(TOPS, self._use, probe, f"Log-probabilities of chats are needed: {GIVERS}")
+        needed = f"Log-probabilities of chats are needed: {GIVERS} {INSTEAD}"
+        found = self.first_taken(TOPS, self._use, probe, needed)
         self._cache.note(self._noted, str(found))
         return found
 

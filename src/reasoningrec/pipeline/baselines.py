@@ -30,7 +30,8 @@ def baseline_fields(space: Workspace) -> dict[str, Json]:
     config = space.config.baselines
     fields: dict[str, Json] = {"seed": space.config.seed, "regression": regression.settings()}
     if methods := trained_of(config):
-        fields |= {**config.model_dump(mode="json"), "methods": methods, "threads": space.config.threads, "rule": RULE}
+        settings = config.model_dump(mode="json", exclude={"zero_shot"})
+        fields |= {**settings, "methods": methods, "threads": space.config.threads, "rule": RULE}
     return fields | {"shots": [config.shots, OF_FEW] if config.shots else 0}
 
 

@@ -25,8 +25,8 @@ from reasoningrec.pipeline import teach
 from reasoningrec.pipeline.ask import Begun
 from reasoningrec.pipeline.pending import follow, recalling, unwritten, work_of
 from reasoningrec.pipeline.workspace import Workspace
-from reasoningrec.pipeline.writers import buyer_of, chooser_of, judge_of, model_of, name_of
-from reasoningrec.pipeline.zero_shot import prompted_of, step_of, words_of
+from reasoningrec.pipeline.writers import buyer_of, judge_of, model_of, name_of
+from reasoningrec.pipeline.zero_shot import asked_of, prompted_of, question_of, step_of
 from reasoningrec.records import Rationale
 from reasoningrec.runs import Run, State
 from reasoningrec.teacher.conversation import Conversation, Result
@@ -109,20 +109,19 @@ def _of_judge(space: Workspace, run: Run, states: Mapping[str, State], stage: st
 
 
 def _of_prompted(space: Workspace, run: Run, states: Mapping[str, State], stage: str) -> Estimate:
-    """The zero-shot methods: one token a method for each valid and test query."""
+    """The zero-shot methods: one token, or one word, a method for each valid and test query."""
     config, asked = space.config, prompted_of(space.config)
     shows_texts = any(any(prompted.METHODS[method]) for method in asked)
     supposed = shows_texts and not states["describe"] == states["profile"] == "done"
     cases = (space.supposing() if supposed else space).cases(space.ids("valid", "test"))
-    words = words_of(config)
     work = [
-        (f"{step_of(method)}/{case.query.id}", partial(_once, prompted.question(case, prompted.METHODS[method], words)))
+        (f"{step_of(method)}/{case.query.id}", partial(_once, question_of(config, case, method)))
         for method in asked
         for case in cases
     ]
     left = unwritten(run, stage, states[stage], work)
     found = Estimate(stage, name_of(config.teacher), len(work), len(work) - len(left), supposed=supposed)
-    return _counted(found, config, config.teacher, left, partial(chooser_of, config), run)
+    return _counted(found, config, config.teacher, left, partial(asked_of, config), run)
 
 
 def _once(request: Request) -> Conversation[str]:
