@@ -27,6 +27,7 @@ from reasoningrec.rows import write_jsonl
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decisions import PLAN, Task, commit, folder, here, machine, toml
+from keeping import note_look
 from overview import TEXTS, write_overview
 from table import RESULTS, ROOT, read_rows
 
@@ -119,6 +120,7 @@ def main() -> None:
         order = {known: place for place, known in enumerate(PLAN)}
         places = sorted([*kept, *fresh], key=lambda row: order.get((row["dataset"], row["protocol"]), len(order)))
         write_jsonl(path, places)
+        note_look("audit", *pair)
     write_overview()
 
 

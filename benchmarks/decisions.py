@@ -184,7 +184,8 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
     rows = [{**row, **kept} for row in decision_rows(found, provenance, shots)]
     if task.variant in (BESIDE, ASKED):
         own = TRAINED if task.variant == BESIDE else prompted.METHODS
-        return [row for row in rows if row["method"] in own], []
+        model = {"model": read(task.config(runs)).teacher.model} if task.variant == ASKED else {}
+        return [{**row, **model} for row in rows if row["method"] in own], []
     if task.variant:
         named = [renamed(row, task.variant) for row in rows]
         rows = [{**row, "shots": shots} for row in named if row["method"]]

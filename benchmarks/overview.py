@@ -101,6 +101,8 @@ DRAWN = {
 """What the picture shows: method -> its name there, and whose colour it has."""
 TEXTS = ("target text", "target text and description", "gain from the description")
 """The measures of audit.jsonl that are of the targets' texts."""
+CURVES = {"users": "curve", "students": "curve"}
+"""Scripts that draw learning curves."""
 LEAST_DRAWN = 100
 """Queries of a test set that is drawn; smaller ones stand in the table only."""
 
@@ -190,24 +192,25 @@ def _text(row: dict[str, Any]) -> str:
 def _looks() -> str:
     """How often each test set was looked at, by protocol; a dataset has the same test questions under each."""
     lines = [
-        "How often the figures of a test set were computed: by `evaluate`, as `looks.jsonl` has it from its first line "
-        "on, repeats and other seeds included; by each fit of the learning curves that are kept (`users.py`, "
-        "`students.py`); and by each audit and each run of `within.py` that is kept. Of these four, earlier runs that "
-        "newer ones replaced are not counted, nor is what computes the same figures once more, such as `compare`. "
-        "Choices are made on valid; [docs/experiments.md](../../docs/experiments.md) names those that were not.",
+        "How often the figures of a test set were computed, as `looks.jsonl` has it, which is only ever added to: by "
+        "`evaluate`, repeats and other seeds included; by each fit of a learning curve (`users.py`, `students.py`); by "
+        "each audit, and each run of `within.py`. (Scripts and audits note it since November 30; the lines of before are "
+        "those of every figure of theirs that was ever committed.) What computes the same figures once more, such as "
+        "`compare`, is not counted. Choices are made on valid; [docs/experiments.md](../../docs/experiments.md) names "
+        "those that were not.",
         "",
         "| dataset | `strict` | `honest` | `paper` | learning curves | audits | within users | in all |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    evaluated, audits, within = (read_rows(RESULTS / f"{name}.jsonl") for name in ("looks", "audit", "within"))
-    fits = [(row["name"], row["looks"]) for row in read_rows(RESULTS / "users.jsonl")]
-    fits += [(row["name"], row["seeds"]) for row in read_rows(RESULTS / "students.jsonl") if "seeds" in row]
+    rows = read_rows(RESULTS / "looks.jsonl")
     for name in DATASETS:
-        protocols = [row["protocol"] for row in evaluated if row["dataset"] == name]
-        looks = [protocols.count(protocol) for protocol in ("strict", "honest", "paper")]
-        looks.append(sum(times for fit, times in fits if fit == name or fit.startswith(f"{name}-")))
-        looks.append(len({row["protocol"] for row in audits if row["dataset"] == name}))
-        looks.append(len({row["protocol"] for row in within if row["name"].startswith(f"{name}-")}))
+        by: dict[str, int] = {}
+        for row in rows:
+            if row["dataset"] == name:
+                looker = row.get("by", "evaluate")
+                what = row["protocol"] if looker == "evaluate" else CURVES.get(looker, looker)
+                by[what] = by.get(what, 0) + row.get("times", 1)
+        looks = [by.get(what, 0) for what in ("strict", "honest", "paper", "curve", "audit", "within")]
         lines.append(f"| {name} | {' | '.join(map(str, looks))} | {sum(looks)} |")
     return "\n".join(lines)
 

@@ -34,7 +34,7 @@ from reasoningrec.rows import read_records
 from reasoningrec.student.encode import TrainingRow, row_parts
 
 sys.path.insert(0, str(Path(__file__).parent))
-from keeping import keep
+from keeping import keep, note_look
 from table import RESULTS, ROOT, write_readme
 
 STUDENTS = RESULTS / "students.jsonl"
@@ -222,7 +222,9 @@ def main() -> None:
     asked.runs.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         if part.name in asked.only:
-            keep(STUDENTS, learn(part, asked.runs))
+            rows = learn(part, asked.runs)
+            keep(STUDENTS, rows)
+            note_look("students", part.example, "honest", sum(int(str(row["seeds"])) for row in rows))
             write_readme()
     for name in TIMED:
         if f"{name}-latency" in asked.only:

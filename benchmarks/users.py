@@ -30,7 +30,7 @@ from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.ranking import fuse
 
 sys.path.insert(0, str(Path(__file__).parent))
-from keeping import keep
+from keeping import keep, note_look
 from table import RESULTS, ROOT
 
 PAIRS = (("fashion", "strict"), ("beauty", "strict"))
@@ -94,7 +94,9 @@ def main() -> None:
         parser.error("--draws: must be 1 or more")
     for pair in PAIRS:
         if ":".join(pair) in asked.only:
-            keep(RESULTS / "users.jsonl", measure(*pair, asked.draws, asked.runs))
+            rows = measure(*pair, asked.draws, asked.runs)
+            keep(RESULTS / "users.jsonl", rows)
+            note_look("users", *pair, sum(int(str(row["looks"])) for row in rows))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from reasoningrec.rows import Row
 
 sys.path.insert(0, str(Path(__file__).parent))
 from decisions import Task, folder, here
-from keeping import keep
+from keeping import keep, note_look
 from table import RESULTS, ROOT
 
 DATASET, TARGETS = "ml-100k", 10
@@ -110,6 +110,7 @@ def main() -> None:
     here([Task(DATASET, PROTOCOLS[0], 0)])
     for protocol in PROTOCOLS:
         keep(RESULTS / "within.jsonl", measure(protocol, asked.runs))
+        note_look("within", DATASET, protocol)
 
 
 if __name__ == "__main__":

@@ -410,15 +410,16 @@ def test_what_the_descriptions_bring_is_what_a_run_without_them_has_less() -> No
 
 def test_looks_are_counted_by_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overview = load("overview")
-    kept: dict[str, list[dict[str, object]]] = {
-        "looks": [{"dataset": "beauty", "protocol": protocol} for protocol in ("strict", "strict", "paper")],
-        "users": [{"name": "beauty-strict-0.5", "looks": 5}, {"name": "fashion-strict-1", "looks": 1}],
-        "students": [{"name": "fashion", "seeds": 3}, {"name": "demo-nano-latency"}],
-        "audit": [{"dataset": "beauty", "protocol": "paper", "measure": measure} for measure in ("one", "two")],
-        "within": [{"name": f"ml-100k-{one}-mf", "protocol": one} for one in ("strict", "strict", "honest")],
-    }
-    for name, rows in kept.items():
-        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    looked: list[tuple[str, str, str, int | None]] = [
+        *(("evaluate", "beauty", protocol, None) for protocol in ("strict", "strict", "paper")),
+        ("users", "beauty", "strict", 5), ("users", "fashion", "strict", 1), ("students", "fashion", "honest", 3),
+        ("audit", "beauty", "paper", 1), ("within", "ml-100k", "strict", 1), ("within", "ml-100k", "honest", 1),
+    ]  # fmt: skip
+    rows = [
+        {"by": by, "dataset": name, "protocol": protocol, **({"times": times} if times else {})}
+        for by, name, protocol, times in looked
+    ]
+    write_jsonl(tmp_path / "looks.jsonl", rows)
     monkeypatch.setattr(overview, "RESULTS", tmp_path)
     lines = overview._looks().splitlines()
     assert "| beauty | 2 | 0 | 1 | 5 | 1 | 0 | 9 |" in lines
