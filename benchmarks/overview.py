@@ -194,7 +194,7 @@ def _looks() -> str:
     lines = [
         "How often the figures of a test set were computed, as `looks.jsonl` has it, which is only ever added to: by "
         "`evaluate`, repeats and other seeds included; by each fit of a learning curve (`users.py`, `students.py`); by "
-        "each audit, and each run of `within.py`. (Scripts and audits note it since November 30; the lines of before are "
+        "each audit, and each run of `within.py`. (Scripts and audits note it since November 30; lines of before are "
         "those of every figure of theirs that was ever committed.) What computes the same figures once more, such as "
         "`compare`, is not counted. Choices are made on valid; [docs/experiments.md](../../docs/experiments.md) names "
         "those that were not.",
