@@ -225,3 +225,13 @@ def test_as_published_a_prompt_gives_up_descriptions_then_its_oldest_lines(shop:
     newest = row.case.query.history[-1]
     assert f"{row.case.items[newest.item].title}: {'LIKED' if newest.liked else 'DISLIKED'}" in shown[72]
     assert all(f'The next item: "{row.case.target.title}"' in text for text in shown.values())
+
+
+def test_as_published_long_titles_are_cut_as_ever(shop: Any) -> None:
+    row = shop(5).rows(1)[0]
+    long = "word " * 60
+    items = {name: replace(item, title=long) for name, item in row.case.items.items()}
+    case = replace(row.case, published=True, items=items, target=replace(row.case.target, title=long))
+    prompt, _ = encode.row_parts(replace(row, case=case))
+    assert f'The next item: "{"word " * 8}…"' in prompt
+    assert f"\n1. {'word ' * 8}…: " in prompt

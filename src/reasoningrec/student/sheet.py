@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reasoningrec import prompts
+from reasoningrec.data.facts import short_title
 from reasoningrec.records import Case, Fact
 from reasoningrec.student.form import CUE
 from reasoningrec.student.shorthand import CITATION, leanings
@@ -57,7 +58,8 @@ class Sheet:
         texts = _prose(case.profile), _prose(case.description)
         if case.published:
             history = tuple(_as_published(fact, case) for fact in history)
-            return cls(*texts, f'"{clean(case.target.title)}"', history, (), "", "", weighs=False, published=True)
+            target = f'"{clean(short_title(case.target.title))}"'
+            return cls(*texts, target, history, (), "", "", weighs=False, published=True)
         good, bad = (_prose(", ".join(names)) for names in leanings(case))
         return cls(*texts, clean(target), history, facts, good, bad, weighs=bool(facts))
 
@@ -150,7 +152,7 @@ def _mention(fact: Fact) -> str:
 def _as_published(fact: Fact, case: Case) -> Fact:
     """A line of the history in the paper's words: title and reaction, then the item's description, if any."""
     reaction = case.query.history[int(fact.id.removeprefix("H")) - 1]
-    said = f"{clean(case.items[reaction.item].title)}: {'LIKED' if reaction.liked else 'DISLIKED'}"
+    said = f"{clean(short_title(case.items[reaction.item].title))}: {'LIKED' if reaction.liked else 'DISLIKED'}"
     text = _prose(case.item_texts.get(reaction.item, ""))
     return dataclasses.replace(fact, text=f"{said}. {text}" if text else said, values={**fact.values, "said": said})
 
