@@ -111,6 +111,7 @@ def test_as_published_a_student_is_shown_what_the_paper_shows(run: Path, tmp_pat
         assert re.match(r" (Yes|No)\nWhy: .+\nTaste: .+$", completion)
         assert not CITATION.search(prompt + completion)
     assert {row["origin"] for row in read_jsonl(run / "predict" / "explanations.jsonl")} == {"offline"}
+    assert "all by rule: it was taught no reasons that could be checked" in (run / "report.md").read_text("utf-8")
     opened = Recommender.open(run)
     (first, *_) = opened.recommend(opened.users[0], top=3)
     assert first.citations
@@ -129,6 +130,9 @@ def test_without_fusion_the_student_alone_decides(run: Path, tmp_path: Path, cli
     by_student = {row.query_id: row.probability for row in found[STUDENT]}
     assert {row.query_id: row.probability for row in found[FUSED]} == pytest.approx(by_student)
     assert {row.query_id: row.probability for row in found[NO_STUDENT]} != pytest.approx(by_student)
+    report = (run / "report.md").read_text("utf-8")
+    assert "made without fusion" in report
+    assert "boosted trees (all inputs)" not in report
     opened = Recommender.open(run)
     for one in opened.recommend(opened.users[0], top=3):
         assert one.probability == pytest.approx(one.student_probability)

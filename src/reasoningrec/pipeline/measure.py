@@ -14,6 +14,7 @@ from reasoningrec.evaluation.explanations import TrueReasons
 from reasoningrec.evaluation.report import choose_samples, write_report
 from reasoningrec.evaluation.teacher import TeacherAccount, account_of_gates, account_of_texts
 from reasoningrec.pipeline import looks
+from reasoningrec.pipeline.explain import writes
 from reasoningrec.pipeline.predictions import answers
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.studies import digests, studies
@@ -122,12 +123,12 @@ def _teacher(desk: Desk) -> TeacherAccount:
 def _notes(desk: Desk) -> tuple[str, ...]:
     """What was decided on the way: rules applied to the data, texts that were given, who judged."""
     stages = desk.run.stages
-    wrote, mode = stages["predict"].counts, desk.space.config.predict.mode
-    others = (
-        "all by rule: it only decides"
-        if mode == "predict-only"
-        else "the others failed a gate and were written by rule"
-    )
+    wrote, config = stages["predict"].counts, desk.space.config
+    others = "the others failed a gate and were written by rule"
+    if config.predict.mode == "predict-only":
+        others = "all by rule: it only decides"
+    elif config.predict.mode == "predict-first" and not writes(config):
+        others = "all by rule: it was taught no reasons that could be checked"
     return (
         *_student(desk),
         *(f"made without {part}" for part in sorted(desk.space.config.without)),

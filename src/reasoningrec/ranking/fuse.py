@@ -122,12 +122,11 @@ class Fused:
 
     def weights(self) -> dict[str, float]:
         """Weight of each input, in log-odds for one standard deviation of it; the trees count as one input."""
-        half = self.stack.evidence / 2
+        half, student = self.stack.evidence / 2, {"student": self.stack.student * self.stack.student_scale}
+        if not half:
+            return student
         linear = {name: half * weight for name, weight in zip(self.linear.names, self.linear.weights, strict=True)}
-        return linear | {
-            "boosted trees (all inputs)": half * self.stack.trees_scale,
-            "student": self.stack.student * self.stack.student_scale,
-        }
+        return linear | {"boosted trees (all inputs)": half * self.stack.trees_scale} | student
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
