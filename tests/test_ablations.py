@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reasoningrec import Recommender
@@ -115,6 +116,8 @@ def test_as_published_a_student_is_shown_what_the_paper_shows(run: Path, tmp_pat
     opened = Recommender.open(run)
     (first, *_) = opened.recommend(opened.users[0], top=3)
     assert first.citations
+    asked = np.array([0])
+    assert opened._cases(0, asked, opened._numbers(0, asked))[0].item_texts
     assert all(id.startswith(("H", "T")) for id in first.evidence)
 
 

@@ -174,7 +174,8 @@ class Recommender:
         n = self._space.reviews.count(items, np.full(items.size, self._now[0]))
         of_target = {q.id: _newest(known.descriptions, q.item, int(count)) for q, count in zip(queries, n, strict=True)}
         profile = _newest(known.profiles, queries[0].user, int(self._space.timeline.length.max()))
-        return Texts(known.descriptions, known.profiles, of_target, {query.id: profile for query in queries})
+        of_user = {query.id: profile for query in queries}
+        return Texts(known.descriptions, known.profiles, of_target, of_user, known.of_item)
 
 
 def _newest(texts: Mapping[str, str], name: str, most: int) -> str:

@@ -225,14 +225,9 @@ class Workspace:
         return self.shown(queries, self.numbers[at], self.texts)
 
     def shown(self, queries: Sequence[Query], numbers: pl.DataFrame, texts: Texts) -> list[Case]:
-        """What may be shown of each query; `numbers` has one row for each, in the same order.
-
-        The prompts of the paper show no facts on user and others, so there are none.
-        """
-        published, without = as_published(self.config), self.config.without
-        left_out = (*without, "evidence") if published else without
-        found = cases(queries, numbers, self.items, self.attributes, texts, left_out)
-        return [replace(case, published=published) for case in found]
+        """What may be shown of each query; `numbers` has one row for each, in the same order."""
+        found = cases(queries, numbers, self.items, self.attributes, texts, _left_out(self.config))
+        return [replace(case, published=as_published(self.config)) for case in found]
 
     def ids(self, *roles: Role, main: bool = False) -> list[str]:
         """Query ids of these roles, sorted; `main`: the paper's windows only."""
@@ -247,8 +242,13 @@ class Workspace:
 
 def without(config: Config) -> dict[str, Json]:
     """What the texts of a run are made without; nothing where that is nothing, so that runs from before stay done."""
-    parts = sorted({*config.without} - {"fusion"})
+    parts = sorted({*_left_out(config)} - {"fusion"})
     return {"without": parts} if parts else {}
+
+
+def _left_out(config: Config) -> tuple[str, ...]:
+    """What no text shows; the prompts of the paper show no facts on user and others."""
+    return (*config.without, "evidence") if as_published(config) else config.without
 
 
 def as_published(config: Config) -> bool:
