@@ -22,10 +22,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from reasoningrec.data.timeline import Bools, Floats, Ints
-from reasoningrec.errors import RunError
+from reasoningrec.errors import ReasoningRecError
 from reasoningrec.evaluation.decisions import auc
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT
 from reasoningrec.evaluation.uncertainty import clusters
+from reasoningrec.pipeline.line import check_made_from
 from reasoningrec.pipeline.measure import sequences
 from reasoningrec.pipeline.predictions import FILES, answers
 from reasoningrec.pipeline.workspace import Workspace, config_of
@@ -67,6 +68,9 @@ def measure(folder: Path, noise_alone: bool) -> list[dict[str, object]]:
     run = Run.read(folder)
     for stage in FILES:
         run.require(stage)
+        check_made_from(run, stage)
+    for stage in ("data", "split", *FILES):
+        run.check(stage)
     space = Workspace(folder, config_of(run))
     found, of_user = answers(space, "valid"), clusters(sequences(space))
     ids = list(found.labels)
@@ -103,8 +107,10 @@ def main() -> None:
     for folder in asked.runs:
         try:
             rows = measure(folder, asked.noise)
-        except RunError as error:
+        except ReasoningRecError as error:
             parser.error(str(error))
+        except ValueError as error:  # of scikit-learn: every fold needs likes and dislikes
+            parser.error(f"{folder}: its valid questions cannot be parted into {FOLDS} folds: {error}")
         keep(RESULTS / "adding.jsonl", rows)
         for row in rows:
             print(row, flush=True)

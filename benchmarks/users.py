@@ -22,6 +22,7 @@ from reasoningrec.cli.progress import Screen
 from reasoningrec.config import read
 from reasoningrec.data.split import earlier
 from reasoningrec.data.timeline import Bools
+from reasoningrec.errors import ReasoningRecError
 from reasoningrec.evaluation.decisions import auc
 from reasoningrec.evaluation.uncertainty import clusters, distinct
 from reasoningrec.pipeline.line import run_line
@@ -30,6 +31,7 @@ from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.ranking import fuse
 
 sys.path.insert(0, str(Path(__file__).parent))
+from decisions import Task, folder, here
 from keeping import keep, note_look
 from table import RESULTS, ROOT
 
@@ -88,15 +90,17 @@ def main() -> None:
     known = [":".join(pair) for pair in PAIRS]
     parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="NAME:PROTOCOL")
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--runs", type=folder, default=ROOT / "runs", help="where the runs stand, or will")
     asked = parser.parse_args()
     if asked.draws < 1:
         parser.error("--draws: must be 1 or more")
-    for pair in PAIRS:
-        if ":".join(pair) in asked.only:
-            rows = measure(*pair, asked.draws, asked.runs)
-            keep(RESULTS / "users.jsonl", rows)
-            note_look("users", *pair, sum(int(str(row["looks"])) for row in rows))
+    for task in here([Task(*pair, 0) for pair in PAIRS if ":".join(pair) in asked.only]):
+        try:
+            rows = measure(task.dataset, task.protocol, asked.draws, asked.runs)
+        except ReasoningRecError as error:
+            sys.exit(f"{task.dataset}:{task.protocol}: {error}")
+        keep(RESULTS / "users.jsonl", rows)
+        note_look("users", task.dataset, task.protocol, sum(int(str(row["looks"])) for row in rows))
 
 
 if __name__ == "__main__":

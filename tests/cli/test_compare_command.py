@@ -70,6 +70,20 @@ def test_what_cannot_be_compared_is_told(cli: Cli, small_run: Path, small_config
     assert (damaged.code, "damaged, or edited" in damaged.err) == (2, True)
 
 
+def test_a_run_whose_checkpoints_are_kept_otherwise_is_the_same(
+    cli: Cli, small_run: Path, small_config: Path, tmp_path: Path
+) -> None:
+    again = shutil.copytree(small_run, tmp_path / "again")
+    (tmp_path / "often.toml").write_text(
+        small_config.read_text("utf-8").replace("checkpoint_seconds = 0.0", "checkpoint_seconds = 5.0"), "utf-8"
+    )
+    assert cli("run", "--run", again, tmp_path / "often.toml").code == 0
+    assert read_json(again / "manifest.json")["config"]["train"]["checkpoint_seconds"] == 5.0
+    answer = cli("compare", small_run, again)
+    assert answer.code == 2
+    assert "the same configuration and seed twice" in answer.err
+
+
 def test_files_are_written_even_where_the_reader_of_the_tables_stops(
     cli: Cli, small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -46,3 +47,18 @@ def test_a_folder_or_a_device_is_not_written_over(tmp_path: Path) -> None:
     for place in (tmp_path, Path("/dev/null")):
         with pytest.raises(InputError, match=rf"--out: {place}: is no file"):
             outputs.check_outputs({"--out": place})
+
+
+def test_a_link_stays_and_a_pipe_behind_one_is_no_file(tmp_path: Path) -> None:
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "real.json")
+    assert outputs.check_outputs({"--out": link, "--html": None}) == {"--out": (tmp_path / "real.json").resolve()}
+    read, write = os.pipe()
+    try:
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{write}")
+        for place in (Path(f"/proc/self/fd/{write}"), tmp_path / "stdout"):
+            with pytest.raises(InputError, match=rf"--out: {place}: is no file"):
+                outputs.check_outputs({"--out": place})
+    finally:
+        os.close(read)
+        os.close(write)

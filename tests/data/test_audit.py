@@ -16,7 +16,7 @@ from planted import ITEMS, rows
 from reasoningrec.config import SplitConfig
 from reasoningrec.data import evidence
 from reasoningrec.data.audit import Audited, Check, audit
-from reasoningrec.data.overlap import RUN, Phrasebook, phrases
+from reasoningrec.data.overlap import RUN, Phrasebook, phrases, runs
 from reasoningrec.data.split import earlier
 from reasoningrec.data.timeline import Timeline
 from reasoningrec.ranking import latent
@@ -274,7 +274,12 @@ def test_a_target_line_with_a_reaction_is_found(honest: Audited) -> None:
 def test_without_times_nothing_is_proved(line: Line) -> None:
     timeless = line.corpus.interactions.with_columns(time=pl.lit(None, pl.Int64))
     found = rulings(audited(dataclasses.replace(line, corpus=dataclasses.replace(line.corpus, interactions=timeless))))
-    assert {name for name, check in found.items() if check.ruling == "not provable"} >= {"times", "counts", "numbers"}
+    assert {name for name, check in found.items() if check.ruling == "not provable"} >= {
+        "times",
+        "counts",
+        "numbers",
+        "sources",
+    }
     assert not [name for name, check in found.items() if check.ruling == "found"]
 
 
@@ -324,10 +329,60 @@ def test_the_phrasebook_finds_what_a_plain_search_finds(honest: Audited) -> None
     texts = [case.description for case in honest.cases if case.description][:40]
     book = Phrasebook(texts)
     book.read(reviews)
+    said = {row: phrases(text) for row, text in reviews.items()}
     plain = {
-        phrase: sorted(row for row, text in reviews.items() if phrase in phrases(text))
-        for text in texts
-        for phrase in phrases(text)
+        phrase: sorted(row for row, held in said.items() if phrase in held) for text in texts for phrase in runs(text)
     }
     assert {phrase: sorted(rows) for phrase, rows in book.holders.items()} == {k: v for k, v in plain.items() if v}
     assert any(phrase.count(" ") + 1 == RUN for phrase in book.holders)
+
+
+def test_a_short_review_is_found_within_a_longer_sentence_of_a_text() -> None:
+    text = "A lamp by Acme, and one buyer wrote: “Stitch lovely awful apart after a wash.”"
+    book = Phrasebook([text])
+    book.read(
+        {1: "Stitch lovely awful apart after a wash", 2: "it was stitch lovely awful apart after a wash, they say"}
+    )
+    found = book.shared(text)
+    assert found == {"stitch lovely awful apart after a wash": [1]}
+    assert book.within["stitch lovely awful apart after a wash"] == [2]
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["It’s a shame that I didn’t like the café", "It's a shame<br />that I didn't like the cafe\u0301",
+     "IT'S A SHAME THAT I DIDN'T LIKE THE CAFÉ"],
+)  # fmt: skip
+def test_phrases_are_alike_however_they_are_encoded(said: str) -> None:
+    assert phrases(said) == phrases("It's a shame that I didn't like the café") != set()
+
+
+def with_reviews(given: Audited, text: Callable[[str], str]) -> Audited:
+    reviews = given.corpus.reviews.with_columns(pl.col("text").map_elements(text, return_dtype=pl.String))
+    return dataclasses.replace(given, corpus=dataclasses.replace(given.corpus, reviews=reviews))
+
+
+def test_a_short_phrase_that_an_allowed_review_holds_within_a_sentence_is_no_find(honest: Audited) -> None:
+    place, _ = own_review(honest)
+    id, line, rows = honest.cases[place].query.id, honest.timeline, honest.corpus.reviews["row"].to_list()
+    admitted = (row for row in range(line.row.size) if honest.known.admits(id, row, item_text=True))
+    allowed = next(int(line.row[row]) for row in admitted if line.row[row] in rows)
+    target = int(line.row[honest.known.at[id]])
+    whole, within = "Zebras adore a quiet lamp", "We know that zebras adore a quiet lamp at night, all of them"
+
+    def finds(said: dict[int, str]) -> bool:
+        texts = [said.get(row, text) for row, text in zip(rows, honest.corpus.reviews["text"], strict=True)]
+        reviews = honest.corpus.reviews.with_columns(text=pl.Series(texts))
+        given = dataclasses.replace(honest, corpus=dataclasses.replace(honest.corpus, reviews=reviews))
+        text = f"Somebody has it that {whole}"
+        check = rulings(with_case(given, place, lambda case: dataclasses.replace(case, description=text)))["overlap"]
+        return any(one.query_id == id and "zebras" in one.says for one in check.examples)
+
+    assert finds({target: whole})
+    assert not finds({target: whole, allowed: within})
+
+
+def test_reviews_without_spaces_prove_nothing(honest: Audited) -> None:
+    check = rulings(with_reviews(honest, lambda _: "とても良い商品ですがすぐ壊れた。残念です"))["overlap"]
+    assert check.ruling == "not provable"
+    assert "too short to be recognised" in check.notes[0]

@@ -39,13 +39,13 @@ def audit(
     Exits with 1 where a check found something, 0 where none did. "not provable": times are missing, or texts were
     written elsewhere.
     """
-    check_outputs({"--out": out})
+    place = check_outputs({"--out": out}).get("--out")
     from reasoningrec.pipeline.audit import audit_run
     from reasoningrec.rows import to_row, write_json
 
     found = audit_run(run, against, sample=sample)
-    if out is not None:  # before anything is printed: whoever reads it may stop early
-        write_json(out, to_row(found))
+    if place is not None:  # before anything is printed: whoever reads it may stop early
+        write_json(place, to_row(found))
     show(Console(), found)
     if out is not None:
         say(Console(), f"\nwrote {out}")

@@ -32,15 +32,15 @@ def compare(
 
     Runs that differ by the seed alone become one row. Differences need the same test questions.
     """
-    check_outputs({"--markdown": markdown, "--html": html})
+    places = check_outputs({"--markdown": markdown, "--html": html})
     from reasoningrec.evaluation import compare_page as page
     from reasoningrec.pipeline.compare import compare_runs
     from reasoningrec.rows import write_text
 
     found = compare_runs(runs)
-    wanted = [(path, text) for path, text in ((markdown, page.render_markdown), (html, page.render_html)) if path]
-    for path, text in wanted:  # before anything is printed: whoever reads it may stop early
-        write_text(path, text(found))
+    render = {"--markdown": page.render_markdown, "--html": page.render_html}
+    for flag, place in places.items():  # before anything is printed: whoever reads it may stop early
+        write_text(place, render[flag](found))
     console = Console()
     for (dataset, protocol, subset), lines in page.tables(found):
         say(console, f"{dataset}: {protocol}, {subset}", "bold")
@@ -50,7 +50,7 @@ def compare(
     say(console, page.says(found), "dim")
     for note in found.notes:
         say(console, note, "dim")
-    for path, _ in wanted:
+    for path in filter(None, (markdown, html)):
         say(console, f"wrote {path}")
 
 

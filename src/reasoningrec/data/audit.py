@@ -153,6 +153,9 @@ def audit(given: Audited) -> tuple[Check, ...]:
     )
 
 
+MOST_SHORT: Final = 0.9
+"""Share of reviews above which, where so many are too short to be told apart, or in a script without spaces, nothing is
+proved by looking for their words."""
 NO_TIMES: Final = "the data have no times: file order stands for time within a user, and “before” cannot be proved"
 
 
@@ -277,8 +280,10 @@ def check_sources(given: Audited) -> Check:
     )
     if not (tried or outside):
         notes.append("no text was written from a review or a row: there is nothing that could leak this way")
+    unordered = line.time is None and bool(tried)
+    notes += [NO_TIMES] if unordered else []
     says = "descriptions were written from earlier reviews that belong to no target, profiles from earlier rows"
-    return finds.check("sources", says, tried, provable=not outside, notes=notes)
+    return finds.check("sources", says, tried, provable=not outside and not unordered, notes=notes)
 
 
 def _written(given: Audited) -> Iterator[tuple[str, str, str, Ints]]:
@@ -318,20 +323,27 @@ def check_overlap(given: Audited) -> Check:
         for where, text in texts.items():
             tried += 1
             found = shared.setdefault(text, book.shared(text))
-            _overlaps(given, finds, (id, where), {k: v for k, v in found.items() if k not in public.holders})
+            told = {k: v for k, v in found.items() if k not in public.holders and k not in public.within}
+            _overlaps(given, finds, (id, where), told, book.within)
     provable, notes = _provable(given, said)
     says = f"no run of {RUN} words, nor sentence of {SENTENCE} or more, of a text stands in a review kept from it"
     return finds.check("overlap", says, tried, provable=provable, notes=notes)
 
 
-def _overlaps(given: Audited, finds: _Finds, place: tuple[str, str], shared: Mapping[str, Sequence[int]]) -> None:
-    """Add the longest-shared review of one text, where there is one."""
+def _overlaps(
+    given: Audited,
+    finds: _Finds,
+    place: tuple[str, str],
+    shared: Mapping[str, Sequence[int]],
+    within: Mapping[str, Sequence[int]],
+) -> None:
+    """Add the longest-shared review of one text, where there is one; a phrase may be `within` one that may be known."""
     id, where = place
     item_text = where != "profile"
     rows: Counter[int] = Counter()
     example: dict[int, str] = {}
     for phrase, holders in shared.items():
-        if not any(given.known.admits(id, row, item_text=item_text) for row in holders):
+        if not any(given.known.admits(id, row, item_text=item_text) for row in (*holders, *within.get(phrase, ()))):
             rows.update(holders)
             example.update(dict.fromkeys(holders, phrase))
     if rows:
@@ -365,13 +377,14 @@ def _provable(given: Audited, said: Mapping[int, str]) -> tuple[bool, list[str]]
         notes.append("the data hold no reviews, so there is nothing to compare texts with")
         return not given.given, notes
     short = sum(not phrases(text) for text in said.values())
+    blind = short > MOST_SHORT * len(said)
     if short:
         notes.append(f"{short} of {len(said)} reviews are too short to be recognised by their words")
     if given.given:
         notes.append("texts written elsewhere may say the same in other words")
     if given.timeline.time is None:
         notes.append(NO_TIMES)
-    return not given.given and given.timeline.time is not None, notes
+    return not given.given and given.timeline.time is not None and not blind, notes
 
 
 def check_learned(given: Audited) -> Check:

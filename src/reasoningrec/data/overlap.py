@@ -1,13 +1,15 @@
 """Phrases that texts share with reviews: exact runs of words, found for all texts in one pass over the reviews.
 
-A *phrase* of a text is every run of `RUN` words within a sentence of it, and every whole sentence of `SENTENCE` to
-`RUN` - 1 words. Shorter sentences ("Love it!") are everybody's, and tell of no source; nor does a run across the end of
-a sentence, which a text made of two sources holds and neither of them.
+A *phrase* of a review is every run of `RUN` words within a sentence of it, and every whole sentence of `SENTENCE` to
+`RUN` - 1 words, wherever a text has them in a sentence of its own. Shorter sentences ("Love it!") are everybody's, and
+tell of no source; nor does a run across the end of a sentence, which a text made of two sources holds and neither of
+them. Quotes, accents and letters are compared however they are encoded (Unicode's NFKC), and markup is no word.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -16,34 +18,43 @@ from numpy.typing import NDArray
 
 RUN = 8
 SENTENCE = 5
-SENTENCES = re.compile(r"[.!?;|\n]+")
-WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+SENTENCES = re.compile(r"[.!?;|\n。！？]+")
+WORDS = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+MARKUP = re.compile(r"<[^<>]{1,80}>")
 Hashes = NDArray[np.uint64]
 BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text, case folded, without punctuation."""
-    return WORDS.findall(text.casefold())
+def _sentences(text: str) -> Iterator[list[str]]:
+    """The words of each sentence, case folded, without punctuation."""
+    plain = unicodedata.normalize("NFKC", MARKUP.sub(" ", text)).replace("’", "'").casefold()
+    yield from map(WORDS.findall, SENTENCES.split(plain))
 
 
 def phrases(text: str) -> set[str]:
-    """The phrases of a text, as words parted by single spaces."""
-    return {" ".join(phrase) for phrase in _phrases(text)}
+    """The phrases of a review, as words parted by single spaces."""
+    return {
+        " ".join(words[at : at + length])
+        for words in _sentences(text)
+        if (length := min(len(words), RUN)) >= SENTENCE
+        for at in range(len(words) - length + 1)
+    }
 
 
-def _phrases(text: str) -> Iterator[list[str]]:
-    for sentence in SENTENCES.split(text):
-        words = words_of(sentence)
-        if SENTENCE <= len(words) < RUN:
-            yield words
-        yield from (words[at : at + RUN] for at in range(len(words) - RUN + 1))
+def runs(text: str) -> set[str]:
+    """All that may be a phrase of some review: every run of `SENTENCE` to `RUN` words within a sentence."""
+    return {
+        " ".join(words[at : at + length])
+        for words in _sentences(text)
+        for length in range(SENTENCE, RUN + 1)
+        for at in range(len(words) - length + 1)
+    }
 
 
 class Phrasebook:
     """Which of many documents hold which phrases of the texts that are looked at.
 
-    The texts' phrases are collected first; then each document is read once, its runs of words compared as 64-bit
+    The texts' runs of words are collected first; then each document is read once, its runs of words compared as 64-bit
     rolling hashes (Karp and Rabin, 1987), and what agrees is compared as words, so that a hash that is equal by chance
     is no find. Memory grows with the texts and their finds, not with the documents.
     """
@@ -52,7 +63,7 @@ class Phrasebook:
         self._code: dict[str, int] = {}
         wanted: dict[int, set[str]] = defaultdict(set)
         for text in texts:
-            for phrase in phrases(text):
+            for phrase in runs(text):
                 wanted[phrase.count(" ") + 1].add(phrase)
         self._hashes = {
             length: np.unique(np.concatenate([self._rolling(phrase.split(" "), length) for phrase in sorted(found)]))
@@ -60,26 +71,31 @@ class Phrasebook:
         }
         self._wanted: set[str] = set().union(*wanted.values())
         self.holders: dict[str, list[int]] = defaultdict(list)
-        """Phrase -> the documents that hold it, by the number `read` was given."""
+        """Phrase -> the documents whose phrase it is, by the number `read` was given."""
+        self.within: dict[str, list[int]] = defaultdict(list)
+        """The same of documents that hold it within a longer sentence: they have said it, and much else could be it."""
 
     def read(self, documents: Mapping[int, str]) -> None:
         """Note which phrases stand in each document."""
         for number, text in documents.items():
-            for phrase in self._found(text):
+            whole, inner = self._found(text)
+            for phrase in whole:
                 self.holders[phrase].append(number)
+            for phrase in inner - whole:
+                self.within[phrase].append(number)
 
     def shared(self, text: str) -> dict[str, Sequence[int]]:
-        """The phrases of `text` that stand in some document, with those documents."""
-        return {phrase: self.holders[phrase] for phrase in sorted(phrases(text)) if phrase in self.holders}
+        """The runs of `text` that are a phrase of some document, with those documents."""
+        return {phrase: self.holders[phrase] for phrase in sorted(runs(text)) if phrase in self.holders}
 
-    def _found(self, text: str) -> set[str]:
-        found: set[str] = set()
-        for sentence in SENTENCES.split(text):
-            words = words_of(sentence)
-            if len(words) >= SENTENCE:
-                length = min(len(words), RUN)
+    def _found(self, text: str) -> tuple[set[str], set[str]]:
+        """Its phrases, and shorter runs within its sentences."""
+        whole, inner = set[str](), set[str]()
+        for words in _sentences(text):
+            for length in range(SENTENCE, min(len(words), RUN) + 1):
+                found = whole if length == min(len(words), RUN) else inner
                 found.update(" ".join(words[at : at + length]) for at in self._agree(words, length))
-        return found & self._wanted
+        return whole & self._wanted, inner & self._wanted
 
     def _agree(self, words: Sequence[str], length: int) -> list[int]:
         """Where runs of `length` words begin whose hash is one of the texts'."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from reasoningrec.errors import InputError, RunError
 from reasoningrec.evaluation import decisions, leak, uncertainty
 from reasoningrec.evaluation.decisions import Bools, Floats
 from reasoningrec.pipeline import looks, predictions
+from reasoningrec.pipeline.compare import PLACES
 from reasoningrec.pipeline.given import GIVEN
 from reasoningrec.pipeline.line import check_finished, check_made_from
 from reasoningrec.pipeline.measure import sequences
@@ -232,7 +234,8 @@ def _against(space: Workspace, side: _Side, other: Workspace, folder: Path) -> A
 
 def _differing(here: Config, there: Config) -> tuple[str, ...]:
     """What of two configurations differs and can move a prediction, the protocol apart."""
-    quiet = {"protocol", "cache", "prices", "budget", "evaluate", "report"}
+    apart = ("protocol", "cache", "prices", "budget", "evaluate", "report")
+    quiet: dict[str, Any] = {**dict.fromkeys(apart, True), **PLACES}
     mine, theirs = (config.model_dump(exclude=quiet) for config in (here, there))
     return tuple(name for name, value in mine.items() if value != theirs[name])
 

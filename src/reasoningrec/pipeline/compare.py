@@ -21,7 +21,9 @@ READ = ("data", "split", *predictions.FILES, "evaluate")
 APART_STAGES = ("data", "evaluate", "report")
 """Stages whose notes say nothing of how questions were answered; that data are the same is looked at row by row."""
 PARTS = ("seed", "threads", "cache", "budget", "prices", "evaluate", "report")
-APART: dict[str, Any] = {**dict.fromkeys(PARTS, True), "predict": {"explain"}}
+PLACES: dict[str, Any] = {"data": {"path", "items"}, "train": {"checkpoint_seconds", "trackers"}}
+"""Where the data lie, and how a training is kept and followed."""
+APART: dict[str, Any] = {**dict.fromkeys(PARTS, True), **PLACES, "predict": {"explain"}}
 """Parts of a configuration that change no answer, and the seed."""
 QUIET = ("seed", "threads", "explain")
 """The same, of what the stages that make answers note of how they were done."""
