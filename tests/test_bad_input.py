@@ -168,7 +168,7 @@ CONFIGS = [
     ),
     of_config(
         "three rows per user",
-        r"no user has a train window.*\n.*four rows",
+        r"no user has a train window.*\n.*4 rows",
         lambda p: p.tables("user,item,rating\nu,i,4\nu,j,4\nu,k,2\n"),
     ),
     of_config("strict on one day", r"no user has a train window.*\n.*three different times", lambda p: p.one_day()),

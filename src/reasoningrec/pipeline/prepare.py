@@ -56,7 +56,9 @@ def make_split(desk: Desk) -> Outcome:
     space = desk.space
     windows = split(space.timeline, space.config.split, space.config.protocol)
     if "train" not in windows["role"]:
-        hint = "A user needs four rows: one to know, and a train, a valid and a test target."
+        tests = space.config.split.tests_per_user
+        several = f"{tests} test targets (split.tests_per_user)" if tests > 1 else "a test target"
+        hint = f"A user needs {3 + tests} rows: one to know, a train and a valid target, and {several}."
         if space.config.protocol == "strict":
             hint = 'Under strict these targets need three different times: does protocol = "honest" do?'
         raise DataError("no user has a train window, so there is nothing to learn from", hint=hint)
