@@ -1,4 +1,4 @@
-"""`reasoningrec audit`: prove that nothing at or after a target reached its prompt, and measure what leaks."""
+"""`reasoningrec audit`: prove that nothing a question may not know reached its prompt, and measure what leaks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def audit(
         None, "--out", dir_okay=False, help="Write everything found as JSON into this file, too."
     ),
 ) -> None:
-    """Prove that nothing at or after a target reached its prompt, and measure what the targets' texts give away.
+    """Prove that nothing a question may not know reached its prompt, and measure what the targets' texts give away.
+
+    What that is, the protocol says: nothing at or after the target, but that under honest rows of the same moment that
+    stand before it in the file may be known.
 
     Exits with 1 where a check found something, 0 where none did. "not provable": times are missing, or texts were
     written elsewhere.

@@ -55,7 +55,8 @@ item = "item"
 rating = "rating"           # "" = no ratings: every row is a like
 time = "time"               # unix seconds or ISO dates; "" = no times
 review = ""                 # text; "" = none
-title = "title"             # in the items table, as all below
+item_id = "item"            # in the items table, as all below
+title = "title"
 brand = ""
 price = ""
 categories = ""             # a list, or text parted by "|"
