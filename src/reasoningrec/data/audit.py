@@ -154,8 +154,7 @@ def audit(given: Audited) -> tuple[Check, ...]:
 
 
 MOST_SHORT: Final = 0.9
-"""Share of reviews above which, where so many are too short to be told apart, or in a script without spaces, nothing is
-proved by looking for their words."""
+"""Share of reviews too short to be told apart, or in a script without spaces, above which their words prove nothing."""
 NO_TIMES: Final = "the data have no times: file order stands for time within a user, and “before” cannot be proved"
 
 
@@ -272,12 +271,9 @@ def check_sources(given: Audited) -> Check:
                 other = "a later row" if where == "profile" else "a target's review, or a later one"
                 whose = f"the target's own {'row' if where == 'profile' else 'review'}" if own else other
                 finds.add(Find(id, where, f"{key} was written from row {line.row[place]}: {whose}"), 1.0 + own)
-    outside = len(given.given)
-    notes = (
-        [f"{outside} questions show texts written elsewhere: what those were written from is not known"]
-        if outside
-        else []
-    )
+    outside, notes = len(given.given), list[str]()
+    if outside:
+        notes.append(f"{outside} questions show texts written elsewhere: what those were written from is not known")
     if not (tried or outside):
         notes.append("no text was written from a review or a row: there is nothing that could leak this way")
     unordered = line.time is None and bool(tried)

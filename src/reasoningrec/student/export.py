@@ -31,7 +31,7 @@ class Origin:
 
     dataset: str
     protocol: str
-    published: bool
+    published: bool = False
     """Whether it is asked in the words of the paper."""
 
 
