@@ -119,6 +119,11 @@ def test_as_published_a_student_is_shown_what_the_paper_shows(run: Path, tmp_pat
     asked = np.array([0])
     assert opened._cases(0, asked, opened._numbers(0, asked))[0].item_texts
     assert all(id.startswith(("H", "T")) for id in first.evidence)
+    assert cli("student", "export", "--run", run, tmp_path / "taken").code == 0
+    card = (tmp_path / "taken" / "README.md").read_text("utf-8")
+    assert "1. Mug: LIKED" in card
+    assert "What it writes cites nothing" in card
+    assert "Cites:" not in card
 
 
 def test_without_fusion_the_student_alone_decides(run: Path, tmp_path: Path, cli: Cli) -> None:
