@@ -57,7 +57,7 @@ EXAMPLES = {(name, "paper"): f"{name}-paper" for name in ("beauty", "fashion", "
 SEEDS = (0, 1, 2)
 TRAINED = ["als", "mf", "sasrec", "caser", "gru4rec", "din"]
 FEW, BESIDE = "few-shot", "baselines"
-OURS = {"texts": {"prompts": "cited"}}
+OWN_PROMPTS = {"texts": {"prompts": "cited"}}
 """Prompts with evidence, under every protocol; the examples of the paper's data have the paper's."""
 ASKED = "zero-shot"
 AS_PUBLISHED = tuple(f"published-{shots}" for shots in (64, 128, 256))
@@ -130,7 +130,7 @@ class Task:
         """A copy of the example with the changes of the variant, among the runs; explanations cost half the time."""
         runs.mkdir(parents=True, exist_ok=True)
         path = runs / f"{self.folder(runs).name}.toml"
-        changed = merged(merged(tomllib.loads(self.example.read_text("utf-8")), OURS), VARIANTS[self.variant])
+        changed = merged(merged(tomllib.loads(self.example.read_text("utf-8")), OWN_PROMPTS), VARIANTS[self.variant])
         if self.teacher:
             changed = merged(changed, tomllib.loads(self.teacher.read_text("utf-8")))
         if not self.explains:
