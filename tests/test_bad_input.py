@@ -197,7 +197,7 @@ RUNS = [
         r"the configuration in it is not one of this version \(split\.history\)",
         lambda p: ask(p.damage("manifest.json", lambda b: b.replace(b'"history": 4,', b'"history": "four",'))),
     ),
-    Bad("run: unfinished", "stage predict is running, not done", lambda p: ask(p.unfinished())),
+    Bad("run: unfinished", "stage predict is interrupted, not done", lambda p: ask(p.unfinished())),
     Bad(
         "run: damaged line of an artifact",
         r"describe\.jsonl: is not as stage describe wrote it",

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reasoningrec.errors import NotInRunError, RunError
+from reasoningrec.journal import Journal
 from reasoningrec.rows import read_jsonl, write_json
-from reasoningrec.runs import Journal, Run, canonical, fingerprint
+from reasoningrec.runs import Run, canonical, fingerprint
 
 ROWS: dict[str, dict[str, Any]] = {
     "q2": {"text": "two, with\na line break", "n": 2},
@@ -255,6 +256,8 @@ def test_what_is_not_done_is_named_with_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(NotInRunError, match="train is running, not done") as caught:
             run.require("train")
         assert "reasoningrec run --run" in caught.value.hint
+    with pytest.raises(NotInRunError, match="train is interrupted, not done"):  # nobody works in it any more
+        Run.read(tmp_path / "run").require("train")
 
 
 # The folder

@@ -24,6 +24,7 @@ def test_a_bare_file_is_recognised(cli: Cli, tmp_path: Path) -> None:
     assert shown.code == 0
     assert "shop (source: tables)" in shown.out
     assert "test histories shorter than 2" in shown.out
+    assert "2020-09-13 to 2020-09-17 (UTC)" in shown.out
 
 
 def test_bad_rows_can_be_left_out(cli: Cli, tmp_path: Path) -> None:

@@ -247,7 +247,10 @@ BAD: list[tuple[str, Make]] = [
     (r"'people' is not one of 'descriptions', 'profiles'", lambda r, p: asking(r, p / "t.csv", "people")),
     (r"'list' is not one of 'table', 'chat'", lambda r, p: asking(r, p / "t.csv", form="list")),
     (r"is not a run's folder", lambda _, p: asking(p, p / "t.csv")),
-    (r"stage reason is running, not done", lambda r, p: asking(unfinished(r, p, "reason"), p / "t.csv", "rationales")),
+    (
+        r"stage reason is interrupted, not done",
+        lambda r, p: asking(unfinished(r, p, "reason"), p / "t.csv", "rationales"),
+    ),
     (r"stage describe is out of date: words changed since", lambda r, p: asking(changed(r, p), p / "t.csv")),
     (r"profile\.jsonl: is not as stage profile wrote it", lambda r, p: asking(damaged(r, p), p / "t.csv")),
     (r"Missing option '--what'", lambda r, p: ["--run", r, "--as", "table", p / "t.csv"]),

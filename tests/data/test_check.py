@@ -11,7 +11,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reasoningrec.config import DataConfig
+from reasoningrec.config import DataConfig, SplitConfig
 from reasoningrec.data.check import DAY, Findings, check
 from reasoningrec.data.corpus import INTERACTIONS, ITEMS, BadRow, Corpus, empty
 from reasoningrec.data.load import load
@@ -91,14 +91,24 @@ ROWS = st.lists(
 @settings(deadline=None)
 @given(ROWS, st.integers(1, 5), st.booleans())
 def test_counts_equal_a_plain_loop(rows: list[Row], history: int, times: bool) -> None:
-    found = check(corpus(rows, times=times), history)
+    found = check(corpus(rows, times=times), SplitConfig(history=history))
     expected = plain(rows, history, times=times)
     assert {name: getattr(found, name) for name in expected} == expected
 
 
+def test_windows_are_those_of_the_split() -> None:
+    rows = [("u", item, item in "ace", 10 * place) for place, item in enumerate("abcdef")]
+    found = check(
+        corpus([*rows, ("v", "a", True, 0), ("v", "b", True, 5)]), SplitConfig(tests_per_user=2, train_windows=0)
+    )
+    assert found.windows == found.strict_windows == {"train": 2, "valid": 1, "test": 3}
+    assert found.short_users == 1  # five rows are needed for two test targets
+    assert found.last_rows == 2
+
+
 def test_rows_say_it_in_words() -> None:
     made = corpus([("u", "a", True, 0), ("u", "b", False, 10), ("v", "a", True, 5), ("v", "b", False, DAY)])
-    lines = list(check(made, 4).rows())
+    lines = list(check(made, SplitConfig(history=4)).rows())
     said = {what: figure for _, what, figure in lines}
     assert said["users"] == "2"
     assert said["items"] == "3 (1 of them without a row)"
@@ -111,7 +121,10 @@ def test_rows_say_it_in_words() -> None:
 
 
 def test_without_times_it_says_so() -> None:
-    said = {what: figure for _, what, figure in check(corpus([("u", "a", True, 0)], times=False), 4).rows()}
+    said = {
+        what: figure
+        for _, what, figure in check(corpus([("u", "a", True, 0)], times=False), SplitConfig(history=4)).rows()
+    }
     assert said["times"] == "unknown"
     assert said["protocols"] == "honest, paper (no times)"
     assert said["all on one day"] == "unknown: no times"
@@ -120,14 +133,16 @@ def test_without_times_it_says_so() -> None:
 def test_notes_and_bad_rows_are_shown() -> None:
     made = corpus([("u", "a", True, 0)])
     bad = tuple(BadRow("f.csv", line, "rating", "is empty") for line in range(30))
-    lines = list(check(Corpus("x", made.interactions, made.items, bad_rows=bad, notes=("a rule: 3",)), 4).rows())
+    lines = list(
+        check(Corpus("x", made.interactions, made.items, bad_rows=bad, notes=("a rule: 3",)), SplitConfig()).rows()
+    )
     assert ("rules applied", "1", "a rule: 3") in lines
     assert ("bad rows left out", "f.csv:0", "rating: is empty") in lines
     assert lines[-1] == ("bad rows left out", "in all", "30")
 
 
 def test_a_corpus_of_single_rows_has_no_targets() -> None:
-    found = check(corpus([("u", "a", True, 0), ("v", "a", True, 0)]), 4)
+    found = check(corpus([("u", "a", True, 0), ("v", "a", True, 0)]), SplitConfig())
     assert found.windows == {"train": 0, "valid": 0, "test": 0}
     assert found.test_like_share == 0
     assert empty(INTERACTIONS).height == 0
@@ -135,7 +150,7 @@ def test_a_corpus_of_single_rows_has_no_targets() -> None:
 
 def real(root: Path, source: str, place: str, history: int, **values: Any) -> Findings:
     data = DataConfig.model_validate({"source": source, "path": str(root / place), **values})
-    return check(load(data, "real"), history)
+    return check(load(data, "real"), SplitConfig(history=history))
 
 
 def test_the_real_fashion(data_root: Path) -> None:
@@ -168,4 +183,4 @@ def test_the_real_fashion_5_core(data_root: Path) -> None:
     assert (found.constant_users, found.one_day_users) == (393, 382)
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     whole = corpus([(row["reviewerID"], row["asin"], row["overall"] > 3, row["unixReviewTime"]) for row in rows])
-    assert check(whole, 4).same_day == 401
+    assert check(whole, SplitConfig(history=4)).same_day == 401

@@ -217,6 +217,18 @@ def test_summary_says_which_side_of_zero_the_difference_lies(evaluation: Evaluat
     assert "includes zero" in said(-0.01, 0.03)
 
 
+def test_summary_says_why_there_is_no_area(evaluation: Evaluation) -> None:
+    reading = dataclasses.replace(evaluation.readings[0], methods=(), positives=0)
+    assert summary(reading) == "The AUC of the fused decision is not defined here: no target is liked."
+    assert "every target is liked" in summary(dataclasses.replace(reading, positives=reading.n))
+
+
+def test_without_fusion_the_report_names_the_student(evaluation: Evaluation) -> None:
+    assert "The fused decision reaches AUC" in render_markdown(evaluation, ())
+    alone = dataclasses.replace(evaluation, weights={"student": 1.0})
+    assert "The student alone reaches AUC" in render_markdown(alone, ())
+
+
 def test_summary_says_what_the_student_adds(evaluation: Evaluation) -> None:
     reading = evaluation.readings[0]
     alone = dataclasses.replace(

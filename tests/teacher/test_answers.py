@@ -79,6 +79,7 @@ def test_what_is_no_decision(text: str) -> None:
         ("[H2] and [H2] again, then [H1]", ("H2", "H1")),
         ("[H0] [U01] [X1] [h1] [H1234] (H1) H1 [T1] [ H1 ] [H1, H2]", ()),
         ("[H10][H100]", ("H10", "H100")),
+        ('"Vitamin [C3] Cream" [H1], “Wool [U3] Socks” [H2]', ("H1", "H2")),
     ],
 )
 def test_citations(text: str, ids: tuple[str, ...]) -> None:

@@ -28,10 +28,12 @@ def check(
     from reasoningrec.data.check import check as look
     from reasoningrec.data.load import guess, load
 
-    data, name, wanted = guess(path)
+    data, name, windows = guess(path)
+    if history:
+        windows = windows.model_copy(update={"history": history})
     if skip_bad_rows:
         data = data.model_copy(update={"on_bad_rows": "skip"})
-    found = look(load(data, name), history or wanted)
+    found = look(load(data, name), windows)
     console = Console()
     _say(console, f"{name} (source: {data.source})")
     for section, grouped in groupby(found.rows(), key=itemgetter(0)):

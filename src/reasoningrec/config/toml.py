@@ -261,7 +261,8 @@ def _own(details: Sequence[Any]) -> list[Any]:
 def _explain(path: Path, detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        got = "" if _may_be_secret(detail) else f" (got {detail['input']!r})"
+        value = detail["input"]  # lists are read as tuples
+        got = "" if _may_be_secret(detail) else f" (got {list(value) if isinstance(value, tuple) else value!r})"
         says = TOML_WORDS.get(detail["type"], detail["msg"].replace("Tuple", "List"))
         return f"{path}: {where}: {says}{got}" if where else f"{path}: {says}"
     section: Any = Config

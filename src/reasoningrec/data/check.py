@@ -1,6 +1,7 @@
 """What is in a corpus, what is odd about it, and what a split would make of it; nothing is changed.
 
-A user's order is (time, file order). A target is a user's last row. Twins are users whose whole item sequence equals
+A user's order is (time, file order). Windows are counted as the split would make them; what is odd about targets is
+counted of one per user, the last row. Twins are users whose whole item sequence equals
 another user's: their windows are no independent evidence. A target is cold when nobody else had the item strictly
 before; where the data have no times, when nobody else had it at all.
 """
@@ -14,7 +15,11 @@ from typing import Any
 
 import polars as pl
 
+from reasoningrec.config import Protocol, SplitConfig
 from reasoningrec.data.corpus import BadRow, Corpus
+from reasoningrec.data.split import split
+from reasoningrec.data.timeline import Timeline
+from reasoningrec.errors import DataError
 
 DAY = 86_400
 BAD_SHOWN = 20
@@ -46,14 +51,16 @@ class Findings:
     twin_windows: int
     """Users who share the test window (at most k items and the target) and its labels with another."""
     windows: dict[str, int]
-    """Test, valid and train windows, one of each per user who has rows enough."""
+    """Test, valid and train windows of the split."""
     strict_windows: dict[str, int] | None
     """The same under `strict`, where valid and train targets are strictly earlier than the next."""
     short_users: int
-    """Users with fewer than four rows, who lack a window or more."""
+    """Users with too few rows for all their test targets, a valid and a train target, and one to know before them."""
     short_histories: int
     """Test windows with fewer than k items of history."""
     test_like_share: float
+    last_rows: int
+    """Users with a row before their last; the counts of targets below are of these last rows."""
     targets_in_window: int
     """Test targets that stand in their own history of k."""
     targets_seen: int
@@ -82,8 +89,8 @@ class Findings:
             yield "bad rows left out", "in all", str(len(self.bad_rows))
 
 
-def check(corpus: Corpus, history: int) -> Findings:
-    """Count what `Findings` names, for windows of at most `history` rows before the target."""
+def check(corpus: Corpus, config: SplitConfig) -> Findings:
+    """Count what `Findings` names, of the windows that the split would make."""
     has_times = corpus.has_times
     rows = corpus.interactions.sort("user", *(["time"] if has_times else []), "row").with_columns(
         left=pl.len().over("user") - 1 - pl.int_range(pl.len()).over("user"), day=pl.col("time") // DAY
@@ -91,7 +98,7 @@ def check(corpus: Corpus, history: int) -> Findings:
     first, last = (rows["time"].min(), rows["time"].max()) if has_times else (None, None)
     return Findings(
         name=corpus.name,
-        history=history,
+        history=config.history,
         items=corpus.items.height,
         interactions=rows.height,
         like_share=_share(rows["liked"]),
@@ -103,9 +110,34 @@ def check(corpus: Corpus, history: int) -> Findings:
         given_profiles=corpus.given_profiles.height,
         bad_rows=corpus.bad_rows,
         notes=corpus.notes,
-        **_on_users(rows, history, has_times=has_times),
-        **_on_targets(rows, history, has_times=has_times),
+        **_on_users(rows, config.history, has_times=has_times),
+        **_on_targets(rows, config.history, has_times=has_times),
+        **_on_windows(corpus, config),
+        short_users=rows.group_by("user").len().filter(pl.col("len") < config.tests_per_user + 3).height,
     )
+
+
+def _on_windows(corpus: Corpus, config: SplitConfig) -> dict[str, Any]:
+    timeline = Timeline.of(corpus)
+    windows = _windows(timeline, config, "honest")
+    tests = windows.filter(pl.col("role") == "test")
+    return {
+        "windows": _roles(windows),
+        "strict_windows": _roles(_windows(timeline, config, "strict")) if corpus.has_times else None,
+        "short_histories": tests.filter(pl.col("past") < config.history).height,
+        "test_like_share": _share(tests["label"]),
+    }
+
+
+def _windows(timeline: Timeline, config: SplitConfig, protocol: Protocol) -> pl.DataFrame:
+    try:
+        return split(timeline, config, protocol).select("role", "label", "past")
+    except DataError:  # nobody has a past: no windows is what there is to say
+        return pl.DataFrame(schema={"role": pl.String, "label": pl.Boolean, "past": pl.Int64})
+
+
+def _roles(windows: pl.DataFrame) -> dict[str, int]:
+    return {role: windows.filter(pl.col("role") == role).height for role in ("train", "valid", "test")}
 
 
 def _on_users(rows: pl.DataFrame, history: int, *, has_times: bool) -> dict[str, Any]:
@@ -117,13 +149,8 @@ def _on_users(rows: pl.DataFrame, history: int, *, has_times: bool) -> dict[str,
         pl.coalesce("rating", pl.col("liked").cast(pl.Float64)).n_unique().alias("ratings"),
         pl.col("item").n_unique().alias("distinct"),
         pl.col("day").n_unique().alias("days"),
-        pl.col("time").filter(pl.col("time") < pl.col("time").max()).alias("before_test"),
-    ).with_columns(
-        before_valid=pl.col("before_test").list.eval(pl.element() < pl.element().max()).list.sum().fill_null(0)
-    )  # fmt: skip
-    size, before = users["size"], users["before_test"].list.len()
-    rows_before = {"train": users["before_valid"], "valid": before, "test": size}  # its own among them
-    strict = {role: int((count >= 2).sum()) for role, count in rows_before.items()}
+    )
+    size = users["size"]
     return {
         "users": users.height,
         "repeated_rows": int((size - users["distinct"]).sum()),
@@ -133,10 +160,6 @@ def _on_users(rows: pl.DataFrame, history: int, *, has_times: bool) -> dict[str,
         "twin_users": _shared(users, ["sequence"]),
         "sequences": users["sequence"].n_unique(),
         "twin_windows": _shared(users.filter(pl.col("size") > 1), ["window", "labels"]),
-        "windows": {role: int((size > least).sum()) for role, least in (("train", 3), ("valid", 2), ("test", 1))},
-        "strict_windows": strict if has_times else None,
-        "short_users": int((size < 4).sum()),
-        "short_histories": int(((size > 1) & (size <= history)).sum()),
     }
 
 
@@ -146,7 +169,7 @@ def _on_targets(rows: pl.DataFrame, history: int, *, has_times: bool) -> dict[st
     near = before.filter(pl.col("left") <= history)
     pairs = tests.join(before.filter(pl.col("left") == 1), on="user", suffix="_before")
     return {
-        "test_like_share": _share(tests["liked"]),
+        "last_rows": tests.height,
         "targets_in_window": tests.join(near, on=["user", "item"], how="semi").height,
         "targets_seen": tests.join(before, on=["user", "item"], how="semi").height,
         "same_time": int((pairs["time"] == pairs["time_before"]).sum()) if has_times else None,
@@ -191,7 +214,7 @@ def _found(f: Findings) -> Iterator[tuple[str, str, str]]:
 
 
 def _odd(f: Findings) -> Iterator[tuple[str, str, str]]:
-    section, tests = "odd", f.windows["test"]
+    section, tests = "odd", f.last_rows
     yield section, "repeats of a (user, item)", f"{f.repeated_rows:,} rows of {f.users_with_repeats:,} users"
     yield section, "twins", f"{f.twin_users:,} of {f.users:,} users; {f.sequences:,} distinct item sequences"
     yield section, "same test window and labels as another", f"{f.twin_windows:,} users"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from reasoningrec.config import DataConfig, read
+from reasoningrec.config import DataConfig, SplitConfig, read
 from reasoningrec.data import amazon, demo, movielens, release, tables
 from reasoningrec.data.corpus import Corpus
 from reasoningrec.errors import DataError
@@ -39,8 +39,8 @@ def fingerprint(config: DataConfig) -> dict[str, str]:
     return {name: _digest(path, name) for name, path in FILES[config.source](config).items()}
 
 
-def guess(path: Path) -> tuple[DataConfig, str, int]:
-    """(settings, name, history) for a configuration, or for a folder or file recognised by what it holds.
+def guess(path: Path) -> tuple[DataConfig, str, SplitConfig]:
+    """(settings, name, split) for a configuration, or for a folder or file recognised by what it holds.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -48,17 +48,16 @@ def guess(path: Path) -> tuple[DataConfig, str, int]:
     """
     if path.suffix == ".toml":
         config = read(path)
-        return config.data, config.name, config.split.history
+        return config.data, config.name, config.split
     name = path.stem if path.is_file() else Path(os.path.realpath(path)).name
-    kinds: dict[str, dict[str, object]] = {
-        "release": {"repeats": "first", "like_above": 3.0 if (path / "ratings.csv").is_file() else 2.0},
-        "movielens": {},
-        "amazon": {},
-        "tables": {},
-    }
     source = _recognise(path)
-    data = DataConfig.model_validate({"source": source, "path": str(path), **kinds[source]})
-    return data, name, 10
+    settings: dict[str, object] = {}
+    if source == "release":
+        settings = {"repeats": "first", "like_above": 3.0 if (path / "ratings.csv").is_file() else 2.0}
+    elif source == "tables":
+        settings = {"columns": tables.own_columns(path)}
+    data = DataConfig.model_validate({"source": source, "path": str(path), **settings})
+    return data, name, SplitConfig()
 
 
 def _recognise(path: Path) -> str:

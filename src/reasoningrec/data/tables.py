@@ -45,6 +45,22 @@ def read(config: DataConfig, name: str) -> Corpus:
     return corpus(config, name, Raw((interactions,), items))
 
 
+def own_columns(path: Path) -> dict[str, str]:
+    """The optional columns of interactions that a CSV, TSV or Parquet file has by our names (setting -> column).
+
+    Nothing where the file cannot be read: `read` says why.
+    """
+    try:
+        if path.suffix.lower() in PARQUET:
+            found = parquet.read_schema(path).names
+        else:
+            separator = SEPARATORS[path.suffix.lower()]
+            found = pl.read_csv(path, separator=separator, n_rows=0, infer_schema=False).columns
+    except (pl.exceptions.PolarsError, ArrowException, OSError, UnicodeError, KeyError):
+        return {}
+    return {key: key for key in INTERACTIONS if key in found}
+
+
 def _mapping(config: DataConfig, keys: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Column of `Raw` -> (key of the config, the user's column), for those that are mapped."""
     pairs = {column: (f"data.columns.{key}", getattr(config.columns, key)) for key, column in keys.items()}

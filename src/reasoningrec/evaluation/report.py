@@ -170,12 +170,13 @@ def render_markdown(evaluation: Evaluation, samples: Sequence[Sample], studies: 
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def summary(reading: Reading) -> str:
-    """The main result of a reading in one or two sentences."""
+def summary(reading: Reading, decider: str = "fused decision") -> str:
+    """The main result of a reading in one or two sentences, under the name of what decided."""
     fused = next((result for result in reading.methods if result.method == FUSED), None)
     if fused is None or fused.measures.auc is None:
-        return "The AUC of the fused decision is not defined here."
-    said = f"The fused decision reaches AUC {with_interval(fused.measures.auc, fused.auc_low, fused.auc_high)}."
+        one_kind = {0: ": no target is liked", reading.n: ": every target is liked"}.get(reading.positives, "")
+        return f"The AUC of the {decider} is not defined here{one_kind}."
+    said = f"The {decider} reaches AUC {with_interval(fused.measures.auc, fused.auc_low, fused.auc_high)}."
     other = next((result for result in reading.methods if result.method == fused.versus), None)
     if other is None or fused.diff is None:
         return said
@@ -301,6 +302,7 @@ def markdown(value: Any) -> Any:
 
 def _shared(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies) -> dict[str, Any]:
     shown = evaluation.readings[0].methods
+    decider = "student alone" if {*evaluation.weights} == {"student"} else "fused decision"
     return {
         "evaluation": evaluation,
         "samples": samples,
@@ -312,7 +314,7 @@ def _shared(evaluation: Evaluation, samples: Sequence[Sample], studies: Studies)
         "text_names": TEXTS,
         "view_says": VIEWS,
         "who_is_compared": who_is_compared(evaluation.readings[0]),
-        "summaries": {reading.subset: summary(reading) for reading in evaluation.readings},
+        "summaries": {reading.subset: summary(reading, decider) for reading in evaluation.readings},
     }
 
 

@@ -80,6 +80,7 @@ def _won(labels: Bools, scores: Floats, user: NDArray[np.int64], cluster_n: NDAr
 def _interval(won: Floats, pairs: Floats, level: float, draws: tuple[int, int]) -> Interval | None:
     if len(won) < 2:
         return None
-    weights = np.concatenate(list(cluster_counts(len(won), *draws)))
-    total = weights @ pairs
-    return percentile_interval(np.divide(weights @ won, total, out=np.full(len(total), np.nan), where=total > 0), level)
+    both = np.stack([won, pairs], axis=1)
+    won_r, pairs_r = np.concatenate([weights @ both for weights in cluster_counts(len(won), *draws)]).T
+    areas = np.divide(won_r, pairs_r, out=np.full(len(pairs_r), np.nan), where=pairs_r > 0)
+    return percentile_interval(areas, level)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from reasoningrec.errors import TeacherError
+from reasoningrec.journal import Journal
 from reasoningrec.llm.client import Client, Request
 from reasoningrec.llm.remember import Remembering
 from reasoningrec.pipeline.stage import Desk
 from reasoningrec.rows import Row
-from reasoningrec.runs import Journal
 from reasoningrec.teacher.conversation import Conversation, Result, finished
 
 AGAIN: Final = "When the server is well, the same command goes on from here."

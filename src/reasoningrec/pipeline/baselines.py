@@ -11,11 +11,11 @@ from reasoningrec.baselines import factors, prompted, regression, sequential, st
 from reasoningrec.baselines.allowed import Allowed
 from reasoningrec.config import BaselinesConfig
 from reasoningrec.data.timeline import Floats
+from reasoningrec.journal import Journal
 from reasoningrec.pipeline import predictions
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json
-from reasoningrec.runs import Journal
 from reasoningrec.student.score import use_threads
 
 FACTORS: Final = tuple(factors.METHODS)

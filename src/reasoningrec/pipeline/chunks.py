@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from reasoningrec.errors import ReasoningRecError
+from reasoningrec.journal import Journal
 from reasoningrec.pipeline.stage import Desk
 from reasoningrec.records import Case
 from reasoningrec.rows import Row
-from reasoningrec.runs import Journal
 
 CHUNK: Final = 256
 """Queries worked on as one unit: the same batches, so the same figures, after a resume as without one."""

@@ -238,6 +238,8 @@ def _run_stage(stage: Stage, desk: Desk, listener: Listener) -> None:
     plan = run.stage(stage.name, fields)
     listener.begun(plan)
     if plan.state != "done":
+        if stage.name == "data" and plan.state == "changed":
+            prepare.check_readable(desk.space)  # a slip in the settings must not take away what a finished run has
         run.begin(stage.name, fields)
         try:
             outcome = stage.work(desk)

@@ -11,6 +11,7 @@ import numpy as np
 from reasoningrec.data.timeline import Floats
 from reasoningrec.evaluation.decisions import choose_threshold
 from reasoningrec.evaluation.evaluate import FUSED, NO_STUDENT, STUDENT
+from reasoningrec.journal import Journal
 from reasoningrec.pipeline import predictions, score, served
 from reasoningrec.pipeline.chunks import Chunks, refusing
 from reasoningrec.pipeline.explain import Answer, explain, writes
@@ -20,7 +21,6 @@ from reasoningrec.pipeline.zero_shot import ask_model, check_said, prompted_fiel
 from reasoningrec.ranking import fuse, latent
 from reasoningrec.records import Case
 from reasoningrec.rows import Json, Row, to_row, write_json, write_jsonl
-from reasoningrec.runs import Journal
 from reasoningrec.student.score import use_threads
 from reasoningrec.teacher import verify
 

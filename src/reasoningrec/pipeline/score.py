@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from reasoningrec.journal import Journal
 from reasoningrec.pipeline import served
 from reasoningrec.pipeline.chunks import Chunks, refusing
 from reasoningrec.pipeline.explain import answer
 from reasoningrec.pipeline.stage import Desk, Outcome
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.rows import Json, Row, read_jsonl, write_jsonl
-from reasoningrec.runs import Journal
 from reasoningrec.student.score import use_threads
 
 FILE: Final = "score.jsonl"

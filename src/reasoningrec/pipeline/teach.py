@@ -10,6 +10,7 @@ from typing import Any
 from reasoningrec.config import Config, Gate, ModelConfig
 from reasoningrec.data.texts import text_key
 from reasoningrec.errors import TeacherError
+from reasoningrec.journal import Journal
 from reasoningrec.llm.client import ItemMaterial, Past, ReasonMaterial, Usage, UserMaterial
 from reasoningrec.llm.limits import cost_of
 from reasoningrec.pipeline.ask import Begun, counts_of, hold
@@ -19,7 +20,6 @@ from reasoningrec.pipeline.workspace import PARTS, Workspace, rationales_of, wit
 from reasoningrec.pipeline.writers import judge_of, name_of, opened, settings_of, wording
 from reasoningrec.records import Case, Rationale, Verdict
 from reasoningrec.rows import Json, Row, read_jsonl, to_row, write_jsonl
-from reasoningrec.runs import Journal
 from reasoningrec.teacher import describe, judge, profile, reason, verify
 from reasoningrec.teacher.conversation import Conversation, Result
 

@@ -10,6 +10,7 @@ from reasoningrec.errors import TeacherError
 
 _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL | re.IGNORECASE)
 CITATION = re.compile(r"\[(T|[HUC][1-9]\d{0,2})\]")
+_TITLE = re.compile(r'"[^"]*"|“[^”]*”')
 
 
 def read(text: str, names: Sequence[str]) -> dict[str, str]:
@@ -71,5 +72,11 @@ def decision(text: str) -> bool:
 
 
 def citations(text: str) -> tuple[str, ...]:
-    """The ids cited in `text`, in order, each once."""
-    return tuple(dict.fromkeys(CITATION.findall(text)))
+    """The ids cited in `text`, in order, each once; one within a quoted title ("Vitamin [C] Cream") is none."""
+    return tuple(dict.fromkeys(every_citation(text)))
+
+
+def every_citation(text: str) -> list[str]:
+    """The ids cited in `text`, as often as they are."""
+    found: list[str] = CITATION.findall(_TITLE.sub("", text))
+    return found

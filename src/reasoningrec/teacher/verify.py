@@ -11,7 +11,7 @@ from reasoningrec.llm.offline import SPEAKS
 from reasoningrec.llm.stance import stance
 from reasoningrec.records import Evidence, Explanation, Fact, Rationale, Verdict
 from reasoningrec.teacher import claims
-from reasoningrec.teacher.answers import CITATION, citations
+from reasoningrec.teacher.answers import CITATION, citations, every_citation
 
 GATES: Mapping[Gate, str] = {
     "form": "taste and why are whole sentences, and no sentence is a bare citation",
@@ -72,7 +72,7 @@ def verify(
         "length": len(text.taste.split()) <= limits.taste_words and len(text.why.split()) <= limits.why_words,
         "stance": claimed is decision and stance(text.why) is decision and not _wavers(text.why, decision),
         "citations": 1 <= len(cited) <= limits.max_reasons and all(id in facts for id in cited),
-        "repeats": len(CITATION.findall(text.why)) == len(cited),
+        "repeats": len(every_citation(text.why)) == len(cited),
         "support": _supports(cited, decision, facts),
         "titles": _titles_hold(text.why, facts),
         "history": _history_holds(text.why, facts),
