@@ -6,8 +6,9 @@ A run is taken as far as its texts (no student is needed), audited, and what its
 measured without and with the descriptions. Rows of the same dataset and protocol in benchmarks/results/audit.jsonl are
 replaced: one per check (`measure` = "check NAME", `value` = finds, `n` = comparisons, `ruling`), and three of the
 target-text classifier (`value`, `low`, `high`). Where decisions.py has left both the whole run and its variant
-`no-description`, there is also one per method of what it gains from the descriptions ("gain of METHOD", paired). The
-tables in benchmarks/results/bench.md are made anew.
+`no-description`, there is also one per method of what it gains from the descriptions ("gain of METHOD", paired); where
+it has not, those of before stay, under their own commit and date. The tables in benchmarks/results/bench.md are made
+anew.
 """
 
 from __future__ import annotations
@@ -88,6 +89,11 @@ def rows(found: Audit) -> list[dict[str, Any]]:
     return [row | place for row in (*checks, *texts, *gains)]
 
 
+def is_gain(row: dict[str, Any]) -> bool:
+    """Whether it says what a method gains, which takes two whole runs; the other rows take one as far as its texts."""
+    return row["measure"].startswith("gain of ")
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
@@ -116,7 +122,10 @@ def main() -> None:
             sys.exit(f"{error.cmd[-2]}: failed, for the reason above; the same command goes on from there")
         except ReasoningRecError as error:
             sys.exit(str(error))
-        kept = [row for row in read_rows(path) if (row["dataset"], row["protocol"]) != pair]
+        replaced = {is_gain(row) for row in fresh}
+        kept = [
+            row for row in read_rows(path) if (row["dataset"], row["protocol"]) != pair or is_gain(row) not in replaced
+        ]
         order = {known: place for place, known in enumerate(PLAN)}
         places = sorted([*kept, *fresh], key=lambda row: order.get((row["dataset"], row["protocol"]), len(order)))
         write_jsonl(path, places)
