@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,6 +42,18 @@ def test_each_query_is_decided_for_once_and_not_by_itself() -> None:
     assert (sum(asked.astype(int) for _, asked in pairs) == 1).all()
     assert not any((known & asked).any() for known, asked in pairs)
     assert not any((known & ~ALLOWED.valid).any() for known, _ in pairs)
+
+
+def test_twins_are_on_one_side() -> None:
+    one = rows(users=40)
+    others = [replace(row, row=row.row + len(one), user=f"v{row.user[1:]}") for row in one]  # the same items, in order
+    allowed = allowed_of([*one, *others, *rows(users=41, seed=1)[-12:]])  # an odd one moves every code's parity
+    twin = allowed.timeline.first_twin()
+    assert (np.unique(twin, return_counts=True)[1] >= 2).sum() == 40
+    for known, asked in allowed.by_halves()[1:]:
+        sides = [set(twin[allowed.timeline.user[allowed.at[side]]].tolist()) for side in (known, asked)]
+        assert sides[0]
+        assert not sides[0] & sides[1]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30))

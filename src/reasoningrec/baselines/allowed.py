@@ -50,7 +50,7 @@ class Allowed:
         at: (Q,) the targets' rows.
         window: (Q,) their places among the windows.
         valid: (Q,) which of them are valid's.
-        valid_labels: (V,) labels of valid's, the only targets whose labels are known here.
+        valid_labels: (V,) labels of valid's; of test's, those are known that lie in `crowd` before a block, no others.
         history: k, how many reactions a prompt shows.
     """
 
@@ -127,10 +127,11 @@ class Allowed:
     def by_halves(self) -> list[tuple[Bools, Bools]]:
         """Pairs of (Q,) the valid queries that decide and (Q,) the queries they decide for.
 
-        Test is decided for by all of valid, each half of valid's users by the other half. So what is chosen or fitted
-        on valid answers valid no better than it answers the rest, and valid can be asked which method is the best.
+        Test is decided for by all of valid, each half of valid's users by the other half, twins on one side. So what is
+        chosen or fitted on valid answers valid no better than it answers the rest, and valid can be asked which method
+        is the best.
         """
-        odd = self.timeline.user[self.at] % 2 == 1
+        odd = self.timeline.first_twin()[self.timeline.user[self.at]] % 2 == 1
         return [(self.valid, ~self.valid), (self.valid & odd, self.valid & ~odd), (self.valid & ~odd, self.valid & odd)]
 
     def pasts(self, asked: Ints) -> tuple[Ints, Ints]:

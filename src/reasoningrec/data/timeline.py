@@ -70,6 +70,12 @@ class Timeline:
             position=np.arange(len(frame), dtype=np.int64) - start[user],
         )
 
+    def first_twin(self) -> Ints:
+        """(U,) of each user, the first (by code) who has the same items in the same order: perhaps the user alone."""
+        first: dict[bytes, int] = {}
+        own = np.split(self.item, self.start[1:-1])
+        return np.array([first.setdefault(items.tobytes(), code) for code, items in enumerate(own)], np.int64)
+
     def pasts(self, user: Ints, past: Ints) -> tuple[Ints, Ints]:
         """(P,) which of the questions, and (P,) which row: each question's user's first `past` rows, in order."""
         question = np.repeat(np.arange(user.size), past)

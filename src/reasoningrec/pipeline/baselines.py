@@ -19,7 +19,7 @@ from reasoningrec.rows import Json
 from reasoningrec.student.score import use_threads
 
 FACTORS: Final = tuple(factors.METHODS)
-RULE: Final = 3
+RULE: Final = 4
 """Of how the trained ones learn: raised with every change of the code that moves their answers."""
 OF_FEW: Final = 2
 """The same, of how all of them learn from few shots."""
