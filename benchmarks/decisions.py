@@ -195,15 +195,17 @@ def measure(task: Task, runs: Path) -> tuple[list[Row], list[Row]]:
 
 
 def renamed(row: Row, variant: str) -> Row:
-    """A row of a variant under its method's name in the tables, "" where it is not kept; its opponent's name, too.
+    """A row of a variant under its method's name in the tables, "" where it is not kept.
 
-    Of the published method, that is its student's. Of few shots, all are kept that learn from them: the fused
-    decision's evidence learns from every row all the same.
+    Of the published method, that is its student's. Of few shots, all are kept that learn from them, with their
+    opponent's name: the fused decision's evidence learns from every row all the same. The others have no opponent:
+    beside them valid chooses among plain statistics alone, and so another one than the whole's.
     """
     method, versus = str(row["method"]), row["versus"]
     if variant == FEW:
         name = "" if method in (FUSED, NO_STUDENT) else f"{variant}-{method}"
         return {**row, "method": name, "versus": versus and f"{variant}-{versus}"}
+    row = {name: None if name == "versus" or "diff" in name else value for name, value in row.items()}
     if variant in AS_PUBLISHED:
         return {**row, "method": variant if method == STUDENT else ""}
     return {**row, "method": {FUSED: variant, STUDENT: f"{variant}-{STUDENT}"}.get(method, "")}

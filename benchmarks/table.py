@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -39,8 +40,10 @@ DECISIONS = ("reasoningrec", "no-student", "no-description", "no-profile", "no-e
 """Methods that are a fused decision."""
 UNHINTED = ("no-evidence", "tallrec")
 """Methods that were still told which lines of the history speak for and against, in rows that name no prompt."""
-OURS = ("reasoningrec", "student", "no-", "tallrec", "published-", "few-shot-student")
+OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot-student")
 """How the names of our own methods begin."""
+RECIPES = ("tallrec-student", "published-")
+"""How those of others' recipes begin, which our small model learns by: they read texts, and are baselines."""
 MEASURES = (
     ("citations_exist", "citations that exist"),
     ("stance_agreement", "agrees with the decision"),
@@ -57,12 +60,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def is_baseline(row: dict[str, Any]) -> bool:
     """Whether it is a figure of somebody else's method, of few shots too."""
-    return not row["method"].startswith(OURS)
+    return row["method"].startswith(RECIPES) or not row["method"].startswith(OURS)
 
 
 def reads_no_text(row: dict[str, Any]) -> bool:
     """Whether it is a figure of a method that reads no text: of a baseline, unless a language model is asked."""
-    return is_baseline(row) and "zero-shot" not in row["method"]
+    return is_baseline(row) and not row["method"].startswith(RECIPES) and "zero-shot" not in row["method"]
 
 
 def read_decisions() -> list[dict[str, Any]]:
@@ -97,6 +100,9 @@ def tables() -> str:
     parts += [_calibration(decisions), _ablations(decisions), _explanations(explanations, decisions)]
     if any("†" in part for part in parts):
         parts.append("† By an earlier form of the decision or the prompt, not measured again so far.")
+    if any("‡" in part for part in parts):
+        parts.append("‡ The whole and the part were measured on different kinds of processor, which moves a student as "
+                     "another seed does, though the seed is the same.")  # fmt: skip
     return "\n\n".join([*parts, _measured_by("decisions.py", decisions), *filter(None, more)])
 
 
@@ -139,10 +145,17 @@ def _over_seeds(rows: list[dict[str, Any]]) -> str:
 
 
 def _range(rows: list[dict[str, Any]], method: str, sign: int, digits: int = 3) -> str:
-    """The lowest and the highest difference over seeds, after a figure of seed 0; "" where they are alike."""
-    these = (row["diff"] for row in rows if row["method"] == method)
-    found = [round(sign * diff, digits) + 0.0 for diff in these if diff is not None]
-    return f"; seeds {min(found):+.{digits}f} to {max(found):+.{digits}f}" if len(set(found)) > 1 else ""
+    """The lowest and the highest difference over seeds, after a figure of seed 0; "" where they are alike.
+
+    Where seeds have different opponents, each end is of its own, and all are named.
+    """
+    these = [row for row in rows if row["method"] == method and row["diff"] is not None]
+    found = [round(sign * row["diff"], digits) + 0.0 for row in these]
+    if len(set(found)) < 2:
+        return ""
+    opponents = list(dict.fromkeys(row["versus"] for row in sorted(these, key=lambda row: row["seed"])))
+    against = f", against {', '.join(opponents)}" if len(opponents) > 1 else ""
+    return f"; seeds {min(found):+.{digits}f} to {max(found):+.{digits}f}{against}"
 
 
 def _hindsight(rows: list[dict[str, Any]]) -> str:
@@ -204,14 +217,13 @@ def _ablations(rows: list[dict[str, Any]]) -> str:
     for protocol, subset in READINGS:
         for dataset in DATASETS:
             those = _of(rows, dataset, protocol, subset)
-            whole, *parts = ({row["seed"]: row["auc"] for row in those if row["method"] == method} for method in PARTS)
+            whole, *parts = ([row for row in those if row["method"] == method] for method in PARTS)
             if any(parts):
-                old = {row["method"] for row in those if is_outdated(row)}
-                marks = [" †" * (method in old) for method in [*PARTS][1:]]
-                gained = [f"{_gained(part, whole)}{mark}" for part, mark in zip(parts, marks, strict=True)]
-                table.append([dataset, protocol, _mean([*whole.values()]), *gained, _figure(_moves(those))])
+                gained = [_gained(part, whole) for part in parts]
+                table.append([dataset, protocol, _mean([row["auc"] for row in whole]), *gained, _figure(_moves(those))])
     title = (
-        "**The student alone, with parts taken out**: AUC of the whole, and what is gained or lost, means over seeds"
+        "**The student alone, with parts taken out**: AUC of the whole, and what is gained or lost, mean ± standard "
+        "deviation over seeds of the difference with the same seed"
     )
     says = ", and how far the fused decision moves at most"
     if all(line[-1] == "–" for line in table[1:]):  # each whole was measured anew since
@@ -221,10 +233,20 @@ def _ablations(rows: list[dict[str, Any]]) -> str:
     return "\n".join([told, "", lines[0], f"|{'---|' * len(table[0])}", *lines[1:]])
 
 
-def _gained(part: dict[int, float], whole: dict[int, float]) -> str:
-    """Mean difference over the seeds that both have, and their number; "–" without any."""
-    shared = len(part.keys() & whole)
-    return f"{_mean_difference(part, whole):+.3f} ({shared})" if shared else "–"
+def _gained(part: list[dict[str, Any]], whole: list[dict[str, Any]]) -> str:
+    """Mean difference over the seeds that both have, its spread, and their number; "–" without any.
+
+    Marked † where a row is outdated, ‡ where machines are not the same: another one moves a student as a seed does.
+    """
+    ours, theirs = ({row["seed"]: row for row in rows} for rows in (part, whole))
+    shared = sorted(ours.keys() & theirs)
+    if not shared:
+        return "–"
+    apart = [ours[seed]["auc"] - theirs[seed]["auc"] for seed in shared]
+    spread = f" ± {stdev(apart):.3f}" if len(apart) > 1 else ""
+    old = " †" * any(is_outdated(row) for row in part)
+    elsewhere = " ‡" * any(ours[seed]["machine"] != theirs[seed]["machine"] for seed in shared)
+    return f"{round(fmean(apart), 3) + 0.0:+.3f}{spread} ({len(shared)}){old}{elsewhere}"
 
 
 def _mean_difference(first: dict[int, float], second: dict[int, float]) -> float:
@@ -275,14 +297,14 @@ def _students(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         if "shots" in row:
             spread = "" if row["spread"] is None else f" ± {row['spread']:.3f}"
-            curves.setdefault(f"{row['name']} ({row['seeds']} seeds)", {})[row["shots"]] = (
-                f"{_figure(row['auc'])}{spread}"
-            )
+            name = f"{row['name']} ({row['seeds']} seeds, n {row['n']})"
+            curves.setdefault(name, {})[row["shots"]] = f"{_figure(row['auc'])}{spread}"
     if not curves:
         return ""
     lines = [
         "**The student alone, by the number of rows it learned from** "
-        "(test AUC under `honest`, mean ± standard deviation over seeds)",
+        "(test AUC under `honest`, mean ± standard deviation over seeds, of n questions). By the settings of "
+        "`benchmarks/students.py` and the commits below: these compare with one another, not with the tables above",
         "",
         f"| student | {' | '.join(SHOTS)} |",
         f"|---|{'---|' * len(SHOTS)}",
@@ -313,12 +335,13 @@ def _scale(rows: list[dict[str, Any]]) -> str:
     sizes = sorted((row for row in rows if "latent_s" in row), key=lambda row: int(row["rows"]))
     if not sizes:
         return ""
-    first, last = sizes[0], sizes[-1]
-    grown = math.log(last["value"] / first["value"]) / math.log(last["rows"] / first["rows"])
+    pairs = [*pairwise(sizes), (sizes[0], sizes[-1])]
+    *steps, grown = (math.log(b["value"] / a["value"]) / math.log(b["rows"] / a["rows"]) for a, b in pairs)
+    by_step = f" ({', then '.join(f'{step:.2f}' for step in steps)}" if len(steps) > 1 else " ("
     lines = [
         "**Windows and evidence of many interactions**, made ones, three questions a user, on one machine in one run; "
         "the published way is a filter of the table per user and per question, extrapolated from 12 of each. From the "
-        f"first size to the last, time grows as the interactions to the power of {grown:.2f} (1 is linear)",
+        f"first size to the last, time grows as the interactions to the power of {grown:.2f}{by_step}; 1 is linear)",
         "",
         "| interactions | users | items | windows and evidence | per interaction | the factorisation, beside it "
         "| memory at most | the published way | ratio |",

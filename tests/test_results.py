@@ -108,10 +108,16 @@ def test_figures_of_an_earlier_decision_are_marked_and_not_compared(table: Modul
 
 
 def test_a_part_taken_out_is_held_against_the_same_seeds(table: ModuleType) -> None:
-    whole = {0: 0.7, 1: 0.8, 2: 0.9}
-    assert table._gained({1: 0.7}, whole) == "-0.100 (1)"
-    assert table._gained({0: 0.8, 2: 0.9, 3: 0.1}, whole) == "+0.050 (2)"
-    assert table._gained({}, whole) == "–"
+    def rows(aucs: dict[int, float], machine: str = "one", **more: str) -> list[dict[str, object]]:
+        row = {"method": "no-profile-student", "machine": machine, **more}
+        return [{**row, "seed": seed, "auc": auc} for seed, auc in aucs.items()]
+
+    whole = rows({0: 0.7, 1: 0.8, 2: 0.9})
+    assert table._gained(rows({1: 0.7}), whole) == "-0.100 (1)"
+    assert table._gained(rows({0: 0.8, 2: 0.9, 3: 0.1}), whole) == "+0.050 ± 0.071 (2)"
+    assert table._gained([], whole) == "–"
+    assert table._gained(rows({1: 0.7}, machine="other"), whole) == "-0.100 (1) ‡"
+    assert table._gained(rows({1: 0.7}, method="tallrec-student"), whole) == "-0.100 (1) †"
 
 
 def test_in_hindsight_a_baseline_of_few_shots_counts_and_a_student_does_not(table: ModuleType) -> None:
@@ -122,6 +128,8 @@ def test_in_hindsight_a_baseline_of_few_shots_counts_and_a_student_does_not(tabl
     assert table._hindsight([*rows, *more]) == "–"  # none was measured by both seeds
     more += [{"method": "logistic", "seed": 1, "auc": 0.81}, {"method": "din", "seed": 1, "auc": 0.99}]
     assert table._hindsight([*rows, *more]) == "+0.050 (logistic)"
+    more += [{"method": "tallrec-student", "seed": seed, "auc": 0.85} for seed in (0, 1)]  # somebody else's recipe
+    assert table._hindsight([*rows, *more]) == "-0.050 (tallrec-student)"
 
 
 def test_calibration_is_a_mean_over_seeds_beside_the_lowest_brier_score_of_a_baseline(table: ModuleType) -> None:
@@ -285,7 +293,7 @@ def test_a_row_of_few_shots_is_held_against_one_of_few_shots() -> None:
     decisions = load("decisions")
     rows = [{"method": name, "versus": versus} for name, versus in (("student", "logistic"), ("logistic", None))]
     assert [decisions.renamed(row, decisions.FEW)["versus"] for row in rows] == ["few-shot-logistic", None]
-    assert [decisions.renamed(row, "no-evidence")["versus"] for row in rows] == ["logistic", None]
+    assert [decisions.renamed(row, "no-evidence")["versus"] for row in rows] == [None, None]
     kept = [row for row in decisions.read_rows(decisions.RESULTS / "decisions.jsonl") if row["versus"]]
     few = {row["method"].startswith("few-shot") for row in kept if row["versus"].startswith("few-shot")}
     assert few == {True}
@@ -304,7 +312,7 @@ def test_a_difference_is_to_the_opponent_that_is_named(table: ModuleType) -> Non
             near = 1e-3 if row["protocol"] == "paper" else 2e-6
             assert row["auc"] - other == pytest.approx(row["diff"], abs=near)
             held += 1
-    assert held > 2_000
+    assert held > 1_500
 
 
 def test_the_opponent_under_paper_is_the_one_under_honest(table: ModuleType) -> None:

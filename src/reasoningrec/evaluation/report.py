@@ -25,7 +25,7 @@ from reasoningrec.records import Evidence, Explanation, Fact, Prediction
 METHODS: Final[Mapping[str, str]] = {
     FUSED: "the fused decision: student, numeric evidence and factors, calibrated",
     STUDENT: "the small language model alone",
-    "user-share": "share of likes in the user’s past",
+    "user-share": "share of likes in the history shown",
     "item-share": "share of likes of the item among others",
     "user-item-share": "both shares together",
     "last": "the user’s last reaction",
