@@ -6,9 +6,9 @@ A run is taken as far as its texts (no student is needed), audited, and what its
 measured without and with the descriptions. Rows of the same dataset and protocol in benchmarks/results/audit.jsonl are
 replaced: one per check (`measure` = "check NAME", `value` = finds, `n` = comparisons, `ruling`), and three of the
 target-text classifier (`value`, `low`, `high`). Where decisions.py has left both the whole run and its variant
-`no-description`, there is also one per method of what it gains from the descriptions ("gain of METHOD", paired); where
-it has not, those of before stay, under their own commit and date. The tables in benchmarks/results/bench.md are made
-anew.
+`no-description`, there is also one per method of what it gains from the descriptions ("gain of METHOD", paired); and
+one of the published method, where it has left `published-256` and `published-bare`. Where it has not, those of before
+stay, under their own commit and date. The tables in benchmarks/results/bench.md are made anew.
 """
 
 from __future__ import annotations
@@ -23,21 +23,30 @@ from pathlib import Path
 from typing import Any
 
 from reasoningrec.errors import ReasoningRecError
+from reasoningrec.evaluation.evaluate import STUDENT
 from reasoningrec.pipeline.audit import Audit, audit_run
 from reasoningrec.rows import write_jsonl
 
 sys.path.insert(0, str(Path(__file__).parent))
-from decisions import PLAN, Task, commit, folder, here, machine, toml
+from decisions import BARE, PLAN, Task, commit, folder, here, machine, toml
 from keeping import note_look
 from overview import TEXTS, write_overview
 from table import RESULTS, ROOT, read_rows
 
+SHOWN = "published-256"
+"""The variant of decisions.py that is the published method with the descriptions."""
+
 
 def measure(task: Task, runs: Path) -> list[dict[str, Any]]:
     """Take a run as far as its texts and return its rows. Raises CalledProcessError where that fails."""
+    return [*_of_texts(task, runs), *_of_published(task, runs)]
+
+
+def _of_texts(task: Task, runs: Path) -> list[dict[str, Any]]:
+    """The checks, the classifier, and, where decisions.py was here before, the gains."""
     whole, bare = task.folder(runs), replace(task, variant="no-description").folder(runs)
-    if (whole / "evaluate.json").exists():  # decisions.py was here before
-        return rows(audit_run(whole, [bare] if (bare / "evaluate.json").exists() else []))
+    if _is_whole(whole):
+        return rows(audit_run(whole, [bare] if _is_whole(bare) else []))
     folder = runs / f"{task.dataset}-{task.protocol}-texts"
     config = folder.with_suffix(".toml")
     runs.mkdir(parents=True, exist_ok=True)
@@ -45,6 +54,17 @@ def measure(task: Task, runs: Path) -> list[dict[str, Any]]:
     config.write_text(toml(example | {"protocol": task.protocol}), "utf-8")
     subprocess.run([sys.executable, "-m", "reasoningrec", "profile", "--run", str(folder), str(config)], check=True)
     return rows(audit_run(folder))
+
+
+def _of_published(task: Task, runs: Path) -> list[dict[str, Any]]:
+    """What the published method gains: its student is all there is of it."""
+    shown, bare = (replace(task, variant=variant).folder(runs) for variant in (SHOWN, BARE))
+    found = rows(audit_run(shown, [bare])) if _is_whole(shown) and _is_whole(bare) else []
+    return [row | {"measure": f"gain of {SHOWN}"} for row in found if row["measure"] == f"gain of {STUDENT}"]
+
+
+def _is_whole(run: Path) -> bool:
+    return (run / "evaluate.json").exists()
 
 
 def rows(found: Audit) -> list[dict[str, Any]]:
@@ -122,9 +142,11 @@ def main() -> None:
             sys.exit(f"{error.cmd[-2]}: failed, for the reason above; the same command goes on from there")
         except ReasoningRecError as error:
             sys.exit(str(error))
-        replaced = {is_gain(row) for row in fresh}
+        replaced = {row["measure"] for row in fresh}
         kept = [
-            row for row in read_rows(path) if (row["dataset"], row["protocol"]) != pair or is_gain(row) not in replaced
+            row
+            for row in read_rows(path)
+            if (row["dataset"], row["protocol"]) != pair or (is_gain(row) and row["measure"] not in replaced)
         ]
         order = {known: place for place, known in enumerate(PLAN)}
         places = sorted([*kept, *fresh], key=lambda row: order.get((row["dataset"], row["protocol"]), len(order)))

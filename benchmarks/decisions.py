@@ -60,7 +60,8 @@ FEW, BESIDE = "few-shot", "baselines"
 OWN_PROMPTS = {"texts": {"prompts": "cited"}}
 """Prompts with evidence, under every protocol; the examples of the paper's data have the paper's."""
 ASKED = "zero-shot"
-AS_PUBLISHED = tuple(f"published-{shots}" for shots in (64, 128, 256))
+BARE = "published-bare"
+AS_PUBLISHED = (*(f"published-{shots}" for shots in (64, 128, 256)), BARE)
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"baselines": {"methods": TRAINED}},
@@ -77,7 +78,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{
         name: {"texts": {"prompts": "paper"}, "train": {"shots": int(name.removeprefix("published-"))}}
         for name in AS_PUBLISHED
+        if name != BARE
     },
+    BARE: {"texts": {"prompts": "paper"}, "train": {"shots": 256}, "without": ["descriptions"]},
     FEW: {"train": {"shots": 256}, "baselines": {"methods": TRAINED, "shots": 256}},
     ASKED: {
         "baselines": {"methods": [*prompted.METHODS]},
@@ -88,11 +91,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     BESIDE: {"baselines": {"methods": TRAINED}, "train": {"shots": 2}, "predict": {"mode": "predict-only"}},
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
-No, few shots), the published method (the paper's prompts and numbers of shots, under `paper` alone), the paper's
-largest number of shots for student and baselines alike, a model asked untaught, or the whole's trained baselines
-measured again without waiting for its student (not under `paper`, where they are those of `honest`). The whole has to
-be measured again, too, where valid then chooses another baseline, which `versus` of the rows says, or where its
-opponent is one of the trained: under `honest`, and with it under `paper`."""
+No, few shots), the published method (the paper's prompts and numbers of shots, under `paper` alone; the last without
+descriptions, to see what their leak gives it), the paper's largest number of shots for student and baselines alike,
+a model asked untaught, or the whole's trained baselines measured again without waiting for its student (not under
+`paper`, where they are those of `honest`). The whole has to be measured again, too, where valid then chooses another
+baseline, which `versus` of the rows says, or where its opponent is one of the trained: under `honest`, and with it
+under `paper`."""
 
 
 @dataclass(frozen=True)
