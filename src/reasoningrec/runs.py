@@ -214,10 +214,12 @@ class Run:
         """The record of a finished stage. Raises NotInRunError where it is not done, saying what to do."""
         known = self._stages.get(name, StageRecord())
         if known.status != "done":
-            cut = known.status == "running" and not self.holder()
+            holder = self.holder() if self._lock is None else ""
+            cut = known.status == "running" and self._lock is None and not holder
+            hint = f"Run `reasoningrec run --run {self.folder} CONFIG.toml` first."
             raise NotInRunError(
                 f"{self.folder}: stage {name} is {'interrupted' if cut else known.status}, not done",
-                hint=f"Run `reasoningrec run --run {self.folder} CONFIG.toml` first.",
+                hint=f"Process {holder} is working in it: wait until it ends." if holder else hint,
             )
         return known
 
@@ -257,6 +259,8 @@ class Run:
         """Per stage, of its last sitting: `started`, `finished` (UTC, ISO 8601), `seconds`, `spent` on models."""
         path = self.folder / TIMES
         times: dict[str, Any] = read_json(path) if path.exists() else {}
+        if not isinstance(times, dict) or not all(isinstance(entry, dict) for entry in times.values()):
+            raise RunError(f"{path}: is damaged: it holds other things than times", hint="Remove it.")
         return times
 
     def note_sitting(self, name: str, spent: Mapping[str, Any]) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from reasoningrec.cli.ask import _print
 from reasoningrec.pipeline.workspace import Workspace, config_of
+from reasoningrec.records import Recommendation
 from reasoningrec.runs import Run
 from running import Cli
 
@@ -69,6 +71,22 @@ def test_panels_fit_the_terminal(cli: Cli, small_run: Path, user: str, monkeypat
         monkeypatch.setenv("COLUMNS", str(columns))
         lines = cli("recommend", "--run", small_run, "--user", user, "--top", 1).out.splitlines()
         assert max(map(len, lines)) <= min(columns, 110)
+
+
+@pytest.mark.parametrize("item", ["i1", "i" * 64])
+def test_a_long_title_leaves_room_for_the_answer(
+    item: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    answer = Recommendation(
+        user="u", item=item, title="A title of many words " * 20, prediction="Yes", probability=0.93,
+        student_probability=0.9, explanation="So.", citations=(), evidence={},
+    )  # fmt: skip
+    _print([answer], 0.5, numbered=True)
+    headline = next(line for line in capsys.readouterr().out.splitlines() if "╭" in line)
+    assert "1. A title" in headline
+    assert "Yes, 93%" in headline
+    assert len(headline) <= 80
 
 
 def test_demo_ends_with_five_recommendations_and_the_report(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
 
 from running import Cli
 
@@ -25,6 +30,32 @@ def test_a_bare_file_is_recognised(cli: Cli, tmp_path: Path) -> None:
     assert "shop (source: tables)" in shown.out
     assert "test histories shorter than 2" in shown.out
     assert "2020-09-13 to 2020-09-17 (UTC)" in shown.out
+
+
+@pytest.mark.parametrize("name", ["a.CSV", "a.tab", "a.csv.gz", "a.csv"])
+def test_a_bare_file_is_read_whatever_its_name_and_header_look_like(cli: Cli, tmp_path: Path, name: str) -> None:
+    text = "   \n" + CSV.replace("user,item,rating,time", "user, item, rating, time")
+    text = text.replace(",", "\t") if name.endswith(".tab") else text
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    shown = cli("data", "check", path)
+    assert shown.code == 0, shown.err
+    assert "2020-09-13 to 2020-09-17 (UTC)" in shown.out
+
+
+def test_a_column_that_is_there_twice_is_told(cli: Cli, tmp_path: Path) -> None:
+    columns = [pa.array(["u"]), pa.array(["a"]), pa.array([5.0]), pa.array(["v"])]
+    parquet.write_table(pa.Table.from_arrays(columns, names=["user", "item", "rating", "user"]), tmp_path / "d.parquet")
+    shown = cli("data", "check", tmp_path / "d.parquet")
+    assert shown.code == 2
+    assert "d.parquet: the column 'user' is there twice" in shown.err
+
+
+def test_a_number_beyond_all_counting_is_a_bad_row(cli: Cli, tmp_path: Path) -> None:
+    rows = {"user": ["u"] * 4, "item": list("abcd"), "rating": [1e300, 5.0, 4.0, 3.0]}
+    parquet.write_table(pa.table(rows), tmp_path / "huge.parquet")
+    assert cli("data", "check", tmp_path / "huge.parquet", "--skip-bad-rows").code == 0
+    assert cli("data", "check", tmp_path / "huge.parquet", "--history", 101).code == 2
 
 
 def test_bad_rows_can_be_left_out(cli: Cli, tmp_path: Path) -> None:

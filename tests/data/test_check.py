@@ -57,6 +57,9 @@ def plain(rows: list[Row], history: int, *, times: bool) -> dict[str, Any]:
         "strict_windows": _strict(past) if times else None,
         "short_users": sum(len(own) < 4 for own in past.values()),
         "short_histories": sum(len(own) - 1 < history for own in tests.values()),
+        "strict_short_histories": sum(sum(row[3] < own[-1][3] for row in own) < history for own in tests.values())
+        if times
+        else None,
         "targets_in_window": sum(own[-1][1] in [row[1] for row in own[-history - 1 : -1]] for own in tests.values()),
         "targets_seen": sum(own[-1][1] in [row[1] for row in own[:-1]] for own in tests.values()),
         "same_time": sum(own[-1][3] == own[-2][3] for own in tests.values()) if times else None,

@@ -23,6 +23,8 @@ JSON = typer.Option(False, "--json", help="Print JSON, for programs.")
 CITATION = r"\[(?:T|[HUC]\d+)\]"
 WIDEST = 110
 """Columns of a panel at most: longer lines are hard to read."""
+FRAME = 6
+"""Of them, those of its frame on both sides of the headline."""
 
 
 def recommend(
@@ -104,12 +106,18 @@ def _print(answers: Sequence[Recommendation], threshold: float, *, numbered: boo
     user = Text.assemble("\nFor user ", (answers[0].user, "bold"), ". ")
     console.print(user.append(f"Yes means a probability of at least {threshold:.0%}, chosen on valid.\n", "dim"))
     for place, answer in enumerate(answers, 1):
-        title = Text(f"{place}. " if numbered else "").append(answer.title, "bold").append(f" ({answer.item}): ")
-        title.append(answer.prediction, "bold green" if answer.prediction == "Yes" else "bold red")
-        title.append(f", {answer.probability:.0%}")
+        width = min(console.width, WIDEST)
+        item = Text(answer.item)
+        item.truncate(width // 2, overflow="ellipsis")
+        decision = Text.assemble(" (", item, "): ")
+        decision.append(answer.prediction, "bold green" if answer.prediction == "Yes" else "bold red")
+        decision.append(f", {answer.probability:.0%}")
+        title = Text(f"{place}. " if numbered else "").append(answer.title, "bold")
+        title.truncate(max(1, width - decision.cell_len - FRAME), overflow="ellipsis")
+        title.append_text(decision)
         why = Text(answer.explanation)
         why.highlight_regex(CITATION, "bold cyan")
         lines = Table.grid(padding=(0, 1))
         for id in answer.citations:
             lines.add_row(Text(f"  [{id}]", "bold cyan"), Text(answer.evidence[id], "dim"))
-        console.print(Panel(Group(why, lines), title=title, title_align="left", width=min(console.width, WIDEST)))
+        console.print(Panel(Group(why, lines), title=title, title_align="left", width=width))

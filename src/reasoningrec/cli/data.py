@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at data before a run: `data c
 def check(
     path: Path = typer.Argument(help="A configuration (.toml), or a folder or file of a known format."),
     history: int | None = typer.Option(
-        None, min=1, help="Reactions before the target. Without it: as configured, or 10."
+        None, min=1, max=100, help="Reactions before the target. Without it: as configured, or 10."
     ),
     skip_bad_rows: bool = typer.Option(
         False, "--skip-bad-rows", help="Leave bad rows out and count them, instead of stopping."

@@ -80,8 +80,8 @@ class SplitConfig(Section):
 
     history: Annotated[int, Field(ge=1, le=100)] = 10
     """k: reactions before the target (paper: Fashion 4, Beauty 5, MovieLens 20)."""
-    tests_per_user: Count = 1
-    train_windows: CountOrOff = 1
+    tests_per_user: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    train_windows: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     """Train targets per user, latest first; 0 = every earlier row that has a past. The paper uses 1."""
 
 
@@ -357,7 +357,7 @@ class Config(Section):
     """File that keeps every answer of a model; "" = $REASONINGREC_CACHE, else answers.sqlite in your cache folder."""
     protocol: Protocol = "honest"
     seed: Seed = 0
-    threads: CountOrOff = 0
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """CPU threads of the student; 0 = all cores."""
     without: tuple[Part, ...] = ()
     """Ablations, what texts are made without: "attributes" (brand, price, categories), "descriptions", "profiles",

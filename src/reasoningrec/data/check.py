@@ -58,6 +58,8 @@ class Findings:
     """Users with too few rows for all their test targets, a valid and a train target, and one to know before them."""
     short_histories: int
     """Test windows with fewer than k items of history."""
+    strict_short_histories: int | None
+    """The same under `strict`, which knows fewer rows."""
     test_like_share: float
     last_rows: int
     """Users with a row before their last; the counts of targets below are of these last rows."""
@@ -120,12 +122,14 @@ def check(corpus: Corpus, config: SplitConfig) -> Findings:
 def _on_windows(corpus: Corpus, config: SplitConfig) -> dict[str, Any]:
     timeline = Timeline.of(corpus)
     windows = _windows(timeline, config, "honest")
-    tests = windows.filter(pl.col("role") == "test")
+    strict = _windows(timeline, config, "strict") if corpus.has_times else None
+    tests, short = pl.col("role") == "test", pl.col("past") < config.history
     return {
         "windows": _roles(windows),
-        "strict_windows": _roles(_windows(timeline, config, "strict")) if corpus.has_times else None,
-        "short_histories": tests.filter(pl.col("past") < config.history).height,
-        "test_like_share": _share(tests["label"]),
+        "strict_windows": None if strict is None else _roles(strict),
+        "short_histories": windows.filter(tests, short).height,
+        "strict_short_histories": None if strict is None else strict.filter(tests, short).height,
+        "test_like_share": _share(windows.filter(tests)["label"]),
     }
 
 
@@ -235,7 +239,8 @@ def _would(f: Findings) -> Iterator[tuple[str, str, str]]:
         yield section, f"{role} windows", f"{f.windows[role]:,}{strict}"
     yield section, "likes among test targets", f"{f.test_like_share:.1%}"
     yield section, "users too short for all three", f"{f.short_users:,}"
-    yield section, f"test histories shorter than {f.history}", f"{f.short_histories:,}"
+    strict = f" ({f.strict_short_histories:,} under strict)" if f.strict_short_histories is not None else ""
+    yield section, f"test histories shorter than {f.history}", f"{f.short_histories:,}{strict}"
     yield section, "protocols", "honest, strict, paper" if f.first_time is not None else "honest, paper (no times)"
 
 

@@ -67,7 +67,7 @@ def _recognise(path: Path) -> str:
         return "release"
     if any((path / name).is_file() for name in ("u.data", "ratings.dat", "ratings.csv")):
         return "movielens"
-    if path.suffix in (".csv", ".tsv", ".parquet"):
+    if path.is_file() and tables.suffix(path) in (*tables.SEPARATORS, *tables.PARQUET):
         return "tables"
     if path.is_dir() or ".json" in path.name:
         return "amazon"

@@ -16,7 +16,7 @@ from pyarrow import ArrowException, parquet
 
 from reasoningrec.config import DataConfig
 from reasoningrec.data.corpus import Corpus
-from reasoningrec.data.files import LINE, Dialect, Table, cell, delimited, json_lines, named, require
+from reasoningrec.data.files import LINE, Dialect, Table, cell, delimited, json_lines, named, open_bytes, require
 from reasoningrec.data.intake import Raw, corpus
 from reasoningrec.errors import DataError
 
@@ -50,15 +50,23 @@ def own_columns(path: Path) -> dict[str, str]:
 
     Nothing where the file cannot be read: `read` says why.
     """
+    kind = suffix(path)
     try:
-        if path.suffix.lower() in PARQUET:
+        if kind in PARQUET:
             found = parquet.read_schema(path).names
         else:
-            separator = SEPARATORS[path.suffix.lower()]
-            found = pl.read_csv(path, separator=separator, n_rows=0, infer_schema=False).columns
-    except (pl.exceptions.PolarsError, ArrowException, OSError, UnicodeError, KeyError):
+            with open_bytes(path) as stream:
+                lines = (line.decode("utf-8-sig", "replace").strip() for line in stream)
+                header = next(filter(None, lines), "")
+            found = [cell.strip().strip('"') for cell in header.split(SEPARATORS[kind])]
+    except (ArrowException, OSError, EOFError):
         return {}
     return {key: key for key in INTERACTIONS if key in found}
+
+
+def suffix(path: Path) -> str:
+    """What a table's name says it is, lower case: ".csv" of A.CSV.gz."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
 def _mapping(config: DataConfig, keys: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -84,15 +92,15 @@ def table(file: str, path: Path, mapping: Mapping[str, tuple[str, str]]) -> Tabl
     """
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name one file")
-    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
-    if suffix in SEPARATORS:
-        table = delimited(path, file, Dialect(SEPARATORS[suffix]))
+    kind = suffix(path)
+    if kind in SEPARATORS:
+        table = delimited(path, file, Dialect(SEPARATORS[kind]))
         _require_columns(file, mapping, table.rows.columns[1:])
         wanted = [pl.col(own).alias(column) for column, (_, own) in mapping.items()]
         return Table(file, table.rows.select(LINE, *wanted), table.bad)
-    if suffix in JSON:
+    if kind in JSON:
         return _json(file, path, mapping)
-    if suffix in PARQUET and path.suffix != ".gz":
+    if kind in PARQUET and path.suffix.lower() != ".gz":
         return _parquet(file, path, mapping)
     known = ", ".join((*SEPARATORS, *JSON, *PARQUET))
     raise DataError(f"{file}: has the suffix {path.suffix!r}, which says no known format", hint=f"Known: {known}.")
@@ -136,7 +144,10 @@ def _parquet(file: str, path: Path, mapping: Mapping[str, tuple[str, str]]) -> T
     """By pyarrow: on a damaged file it raises, where the reader of Polars can end the process."""
     try:
         with parquet.ParquetFile(path) as source:
-            _require_columns(file, mapping, source.schema_arrow.names)
+            found = source.schema_arrow.names
+            _require_columns(file, mapping, found)
+            if twice := [own for _, own in mapping.values() if found.count(own) > 1]:
+                raise DataError(f"{file}: the column {twice[0]!r} is there twice", hint="Rename one of them.")
             table = source.read(columns=sorted({own for _, own in mapping.values()}))
         table.validate(full=True)  # Polars takes it that all text is UTF-8
         wanted = [_text(pl.Series(column, table.column(own))) for column, (_, own) in mapping.items()]
@@ -153,7 +164,8 @@ def _text(column: pl.Series) -> pl.Series:
         return column.cast(pl.List(pl.String)).list.join("|")
     if isinstance(kind, pl.Datetime | pl.Date):
         return column.dt.epoch("s").cast(pl.String)
-    if kind.is_float() and (column.drop_nulls() % 1 == 0).all():
+    whole = kind.is_float() and (column.drop_nulls() % 1 == 0).all()
+    if whole and (column.drop_nulls().abs() < 2**53).all():  # beyond, a float is no count of anything
         return column.cast(pl.Int64).cast(pl.String)
     return column.cast(pl.String)
 
