@@ -61,7 +61,8 @@ OWN_PROMPTS = {"texts": {"prompts": "cited"}}
 """Prompts with evidence, under every protocol; the examples of the paper's data have the paper's."""
 ASKED = "zero-shot"
 BARE = "published-bare"
-AS_PUBLISHED = (*(f"published-{shots}" for shots in (64, 128, 256)), BARE)
+SHOTS_PUBLISHED = {f"published-{shots}": shots for shots in (64, 128, 256)}
+AS_PUBLISHED = (*SHOTS_PUBLISHED, BARE)
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"baselines": {"methods": TRAINED}},
@@ -75,11 +76,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "train": {"shots": 256, "order": "decision-only"},
         "predict": {"mode": "predict-only"},
     },
-    **{
-        name: {"texts": {"prompts": "paper"}, "train": {"shots": int(name.removeprefix("published-"))}}
-        for name in AS_PUBLISHED
-        if name != BARE
-    },
+    **{name: {"texts": {"prompts": "paper"}, "train": {"shots": shots}} for name, shots in SHOTS_PUBLISHED.items()},
     BARE: {"texts": {"prompts": "paper"}, "train": {"shots": 256}, "without": ["descriptions"]},
     FEW: {"train": {"shots": 256}, "baselines": {"methods": TRAINED, "shots": 256}},
     ASKED: {

@@ -337,11 +337,11 @@ def _scale(rows: list[dict[str, Any]]) -> str:
         return ""
     pairs = [*pairwise(sizes), (sizes[0], sizes[-1])]
     *steps, grown = (math.log(b["value"] / a["value"]) / math.log(b["rows"] / a["rows"]) for a, b in pairs)
-    by_step = f" ({', then '.join(f'{step:.2f}' for step in steps)}" if len(steps) > 1 else " ("
+    by_step = ", then ".join(f"{step:.2f}" for step in steps)
     lines = [
         "**Windows and evidence of many interactions**, made ones, three questions a user, on one machine in one run; "
         "the published way is a filter of the table per user and per question, extrapolated from 12 of each. From the "
-        f"first size to the last, time grows as the interactions to the power of {grown:.2f}{by_step}; 1 is linear)",
+        f"first size to the last, time grows as the interactions to the power of {grown:.2f} ({by_step}; 1 is linear)",
         "",
         "| interactions | users | items | windows and evidence | per interaction | the factorisation, beside it "
         "| memory at most | the published way | ratio |",

@@ -214,12 +214,13 @@ class Run:
         """The record of a finished stage. Raises NotInRunError where it is not done, saying what to do."""
         known = self._stages.get(name, StageRecord())
         if known.status != "done":
-            holder = self.holder() if self._lock is None else ""
-            cut = known.status == "running" and self._lock is None and not holder
-            hint = f"Run `reasoningrec run --run {self.folder} CONFIG.toml` first."
+            reading = self._lock is None
+            other = self.holder() if reading else ""
+            cut = known.status == "running" and reading and not other
+            wait = f"Process {other} is working in it: wait until it ends."
             raise NotInRunError(
                 f"{self.folder}: stage {name} is {'interrupted' if cut else known.status}, not done",
-                hint=f"Process {holder} is working in it: wait until it ends." if holder else hint,
+                hint=wait if other else f"Run `reasoningrec run --run {self.folder} CONFIG.toml` first.",
             )
         return known
 

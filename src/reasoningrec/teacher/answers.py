@@ -10,7 +10,7 @@ from reasoningrec.errors import TeacherError
 
 _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL | re.IGNORECASE)
 CITATION = re.compile(r"\[(T|[HUC][1-9]\d{0,2})\]")
-_TITLE = re.compile(r'"[^"]*"|“[^”]*”')
+QUOTED_TITLE = re.compile(r'"[^"]*"|“[^”]*”')
 
 
 def read(text: str, names: Sequence[str]) -> dict[str, str]:
@@ -78,5 +78,5 @@ def citations(text: str) -> tuple[str, ...]:
 
 def every_citation(text: str) -> list[str]:
     """The ids cited in `text`, as often as they are."""
-    found: list[str] = CITATION.findall(_TITLE.sub("", text))
+    found: list[str] = CITATION.findall(QUOTED_TITLE.sub("", text))
     return found

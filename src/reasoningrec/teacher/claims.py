@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from reasoningrec.records import Fact
-from reasoningrec.teacher.answers import CITATION
+from reasoningrec.teacher.answers import CITATION, QUOTED_TITLE
 
 CLEAR = 0.05
 """Nats from which a line takes a side."""
@@ -31,13 +31,12 @@ BADLY = re.compile(
 )
 OTHERS = re.compile(r"(?<!at )\bothers\b|\bpeople who\b|\bthe crowd\b|\bthose who\b|\d people\b", re.IGNORECASE)
 _REACTION = re.compile(r"\b(did not like|liked)\s+\[(H\d+)\]", re.IGNORECASE)
-_QUOTED = re.compile(r'"[^"]*"')
 _CUT = re.compile(r"[.!?:;] |\bbecause\b|\bbut\b")
 
 
 def hold(why: str, facts: Mapping[str, Fact]) -> bool:
     """Whether every clause of `why` fits the line it cites, and no reaction is turned round."""
-    reactions = _REACTION.findall(_QUOTED.sub("", why))
+    reactions = _REACTION.findall(QUOTED_TITLE.sub("", why))
     known = {
         id: fact.values["liked"] for id, fact in facts.items() if fact.kind == "history" and "liked" in fact.values
     }
@@ -51,7 +50,7 @@ def _clauses(why: str, facts: Mapping[str, Fact]) -> Iterator[tuple[str, str]]:
 
     What an item shares with the target (", also by Alder") is said behind its citation: it belongs to no later clause.
     """
-    plain = _QUOTED.sub("", why)
+    plain = QUOTED_TITLE.sub("", why)
     for shared in sorted({str(fact.values.get("shared", "")) for fact in facts.values()} - {""}, key=len, reverse=True):
         plain = plain.replace(f", {shared}", "")
     start = 0
