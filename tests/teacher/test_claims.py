@@ -27,6 +27,9 @@ FACTS = {
         "You will not enjoy it: you have liked 2 of 9, below the usual 60 % [U1].",
         'Of 3 people who also liked "Old Lamp" [H1], 0 liked this one, fewer than usual [C2].',
         "In wireless you have liked 1 of 4 [U4].",
+        'It is like "Old Lamp" [H1], which you liked, and 9 of 10 others liked it, above the usual [C1].',
+        "It is like [H1], which never disappointed people like you, and you have liked 2 of 9 [U1], which is below the usual.",
+        "Of 3 who also liked [H1], which you liked, 0 liked this one, fewer than usual [C2].",
     ],
 )
 def test_what_fits_holds(why: str) -> None:
@@ -44,6 +47,11 @@ def test_what_fits_holds(why: str) -> None:
         "The crowd is not on its side [C1].",
         'Of 3 people who also did not like "Old Lamp" [H1], 0 liked this one [C2].',
         'You did not like "Old Lamp" [H1].',
+        'It is like "Old Lamp" [H1], which you did not like.',
+        "It is like [H1] that you disliked and you liked 3 of 3 by Acme [U3].",
+        "Consider [H1], which the user never enjoyed, and 9 of 10 others liked it [C1].",
+        "You have liked 2 of 9 [U1], which is above the usual.",
+        "9 of 10 others liked it [C1], which is fewer than usual, and Acme has 3 of 3 [U3].",
     ],
 )
 def test_what_contradicts_the_line_does_not(why: str) -> None:

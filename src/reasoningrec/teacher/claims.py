@@ -1,7 +1,8 @@
 """Whether what a text says beside a citation is what the cited line says: by rule, clause by clause.
 
-A clause runs from the last citation, or the last cut between clauses, to the citation it ends in. It may not say
-"below the usual" of a line that speaks for the item, nor the reverse; speak of others where the line is about the
+A clause runs from the last citation, or the last cut between clauses, to the citation it ends in; a relative clause
+behind a citation ("[H1], which you did not like") belongs to it, too. Neither may say "below the usual" of a line that
+speaks for the item, nor the reverse; turn a reaction of the history round; speak of others where the line is about the
 person; or name the brand, category or price band of another line. Wording outside the lexicon is not judged.
 """
 
@@ -31,28 +32,38 @@ BADLY = re.compile(
 )
 OTHERS = re.compile(r"(?<!at )\bothers\b|\bpeople who\b|\bthe crowd\b|\bthose who\b|\d people\b", re.IGNORECASE)
 _REACTION = re.compile(r"\b(did not like|liked)\s+\[(H\d+)\]", re.IGNORECASE)
+DISLIKED = re.compile(r"\b(?:not|didn't|never|disliked?|hated?)\b", re.IGNORECASE)
 _CUT = re.compile(r"[.!?:;] |\bbecause\b|\bbut\b")
+_RELATIVE = re.compile(
+    rf"{CITATION.pattern}(?P<said>,? (?:which|that) [^.!?:;,\[]*?)(?=[.!?:;,]|$| and | but | because )"
+)
+"""A citation and the relative clause behind it, which ends before the next line's own begins."""
+_REACTS = re.compile(
+    r"\b(?:you|they|he|she|user|person)\b.*\b(?:liked?|enjoy(?:ed)?|loved?|disliked?|hated?)\b", re.IGNORECASE
+)
 
 
 def hold(why: str, facts: Mapping[str, Fact]) -> bool:
     """Whether every clause of `why` fits the line it cites, and no reaction is turned round."""
-    reactions = _REACTION.findall(QUOTED_TITLE.sub("", why))
-    known = {
-        id: fact.values["liked"] for id, fact in facts.items() if fact.kind == "history" and "liked" in fact.values
-    }
-    if any(known.get(id, said.lower() == "liked") is not (said.lower() == "liked") for said, id in reactions):
+    plain = QUOTED_TITLE.sub("", why)
+    behind = [(match["said"], match[1]) for match in _RELATIVE.finditer(plain)]
+    said = [(id, told.lower() == "liked") for told, id in _REACTION.findall(plain)]
+    said += [(id, not DISLIKED.search(clause)) for clause, id in behind if _REACTS.search(clause)]
+    known = {id: fact.values.get("liked") for id, fact in facts.items() if fact.kind == "history"}
+    if any(known.get(id) not in (None, liked) for id, liked in said):
         return False
-    return all(_fits(clause, facts[id], facts) for clause, id in _clauses(why, facts) if id in facts)
+    return all(_fits(clause, facts[id], facts) for clause, id in (*behind, *_clauses(plain, facts)) if id in facts)
 
 
-def _clauses(why: str, facts: Mapping[str, Fact]) -> Iterator[tuple[str, str]]:
+def _clauses(plain: str, facts: Mapping[str, Fact]) -> Iterator[tuple[str, str]]:
     """(clause, id it ends in); an item named within another line's clause ("of 5 who liked [H2] ... [C2]") has none.
 
-    What an item shares with the target (", also by Alder") is said behind its citation: it belongs to no later clause.
+    What an item shares with the target (", also by Alder") is said behind its citation, as relative clauses are: it
+    belongs to no later clause.
     """
-    plain = QUOTED_TITLE.sub("", why)
     for shared in sorted({str(fact.values.get("shared", "")) for fact in facts.values()} - {""}, key=len, reverse=True):
         plain = plain.replace(f", {shared}", "")
+    plain = _RELATIVE.sub(r"[\1]", plain)
     start = 0
     for match in CITATION.finditer(plain):
         if match[1].startswith("H") and re.match(r"[^.!?\[]*\[C2\]", plain[match.end() :]):

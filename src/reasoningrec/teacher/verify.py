@@ -23,7 +23,7 @@ GATES: Mapping[Gate, str] = {
     "titles": "a quoted title stands before the id of the item that has it",
     "history": "what the text says they liked or not, by its quoted title, stands in the history so",
     "numbers": "every number stands in a line cited in the same sentence",
-    "claims": "what is said beside a citation fits the cited line (see `teacher.claims`)",
+    "claims": "what is said before a citation, or in a relative clause behind it, fits the cited line (`teacher.claims`)",
     "leak": "nothing hints that the answer was known, and no stars are named",
 }
 PLAIN: Sequence[Gate] = ("form", "length", "stance", "history", "leak")
@@ -42,7 +42,6 @@ SAID_OF_TITLE = re.compile(
     re.IGNORECASE,
 )
 """(what the text says they did, or nothing; a quoted title)."""
-DISLIKED = re.compile(r"\b(?:not|didn't|never|disliked?|hated?)\b", re.IGNORECASE)
 BARE = re.compile(r"(?:^|[.!?]\s)\s*\[[A-Z]\d*\]\s*[.!?]")
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"])")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -115,7 +114,7 @@ def _history_holds(why: str, facts: Mapping[str, Fact]) -> bool:
     for fact in facts.values():
         if fact.values.get("title"):
             reactions[_folded(str(fact.values["title"]))].add(fact.values.get("liked"))
-    claims_made = ((_folded(title), not DISLIKED.search(said)) for said, title in SAID_OF_TITLE.findall(why) if said)
+    claims_made = ((_folded(title), not claims.DISLIKED.search(said)) for said, title in SAID_OF_TITLE.findall(why) if said)
     return all({liked, None} & reactions.get(title, set()) for title, liked in claims_made)
 
 
