@@ -59,6 +59,16 @@ def test_the_texts_of_all_kinds() -> None:
     }  # fmt: skip
 
 
+def test_where_all_is_liked_nothing_is_above_the_usual() -> None:
+    people = [Row(n, f"p{n % 41}", f"i{(1, 2, 3, 5)[n % 4]}", 5, n * 60) for n in range(400)]
+    mine = [Row(400 + n, "a", item, 5, DAY + n * 60) for n, item in enumerate(("i1", "i2", "i3", "i5"))]
+    found = told([*people, *mine], "test/a/000003")
+    assert found["U1"].text.endswith("usual here: 100 %)")
+    assert [found[id_].weight for id_ in ("U1", "C1", "C2")] == [0.0, 0.0, 0.0]
+    worse = told([*people, Row(500, "q", "i5", 1, 5000), *mine], "test/a/000003")
+    assert worse["C1"].weight < 0, "below 100 % there is room"
+
+
 def test_nothing_known_leaves_out_what_cannot_be_said() -> None:
     lonely = [
         Row(0, "a", "i5", 5, 0),

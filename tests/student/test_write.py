@@ -30,15 +30,14 @@ def test_every_citation_stands_in_the_prompt(drafts: list[tuple[Any, Draft]], tr
     for row, draft in drafts:
         prompt = encode_prompt(row.case, trained.student.tokenizer, trained.student.config.max_tokens)
         assert set(CITATION.findall(draft.raw)) <= prompt.citable
-        assert list(draft.citations) == list(dict.fromkeys(CITATION.findall(draft.why)))
-    assert sum(bool(draft.citations) for _, draft in drafts) >= 36
+    assert sum(CITATION.search(draft.why) is not None for _, draft in drafts) >= 36
 
 
 def test_titles_come_back(drafts: list[tuple[Any, Draft]]) -> None:
     shown = 0
     for row, draft in drafts:
         by_id = row.case.evidence.by_id()
-        for id_ in draft.citations:
+        for id_ in CITATION.findall(draft.why):
             if "title" in by_id[id_].values:
                 assert f'"{by_id[id_].values["title"]}" [{id_}]' in draft.why
                 shown += 1
@@ -184,7 +183,7 @@ def test_drawn_texts_depend_on_query_and_attempt_alone(trained: TrainingResult, 
 def test_a_text_cut_short_is_kept_raw_only(trained: TrainingResult, shop: Any) -> None:
     row = shop(4).rows(1)[0]
     (draft,) = write(trained.student, [row.case], [row.label], WriteLimits(max_new_tokens=4))
-    assert (draft.why, draft.taste, draft.citations) == ("", "", ())
+    assert (draft.why, draft.taste) == ("", "")
     assert draft.raw.startswith("\nWhy:")
     assert len(draft.raw) > len("\nWhy:")
 

@@ -28,7 +28,7 @@ FACTS = {
         'Of 3 people who also liked "Old Lamp" [H1], 0 liked this one, fewer than usual [C2].',
         "In wireless you have liked 1 of 4 [U4].",
         'It is like "Old Lamp" [H1], which you liked, and 9 of 10 others liked it, above the usual [C1].',
-        "It is like [H1], which never disappointed people like you, and you have liked 2 of 9 [U1], which is below the usual.",
+        "It is like [H1], which never disappointed you, and you have liked 2 of 9 [U1], which is below the usual.",
         "Of 3 who also liked [H1], which you liked, 0 liked this one, fewer than usual [C2].",
     ],
 )

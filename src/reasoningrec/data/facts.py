@@ -98,13 +98,14 @@ def _user(query: Query, target: Item, numbers: Numbers, attributes: Attributes) 
     lines = []
     n, s = int(numbers["user_n"]), int(numbers["user_liked"])
     if n:
-        text = f"liked {s} of {n} rated so far ({_percent(s, n)}; usual here: {round(100 * numbers['base'])} %)"
         usual = round(100 * numbers["base"])
-        lines.append(Fact("U1", "user-share", text, numbers["user"], {"n": n, "liked": s, "usual": usual}, shared=True))
+        text = f"liked {s} of {n} rated so far ({_percent(s, n)}; usual here: {usual} %)"
+        values: dict[str, Number] = {"n": n, "liked": s, "usual": usual}
+        lines.append(Fact("U1", "user-share", text, _within(numbers["user"], numbers), values, shared=True))
     if len(query.history) >= 2:
         last = [reaction.liked for reaction in query.history[-3:]]
         words = ", ".join("liked" if liked else "not" for liked in last)
-        values: dict[str, Number] = {"n": len(last), "liked": sum(last), "words": words}
+        values = {"n": len(last), "liked": sum(last), "words": words}
         lines.append(Fact("U2", "recent", f"the last {len(last)}: {words}", numbers["recent"], values, shared=True))
     for key, name, kind in (
         ("U3", "brand", "own-brand"),
@@ -136,13 +137,15 @@ def _crowd(query: Query, target: Item, items: Mapping[str, Item], numbers: Numbe
     text = (
         f"{s} of {n} others liked it ({_percent(s, n)}; usual here: {usual} %)" if n else "no one else has rated it yet"
     )
-    lines = [Fact("C1", "item-share", text, numbers["item"] if n else 0.0, {"n": n, "liked": s, "usual": usual})]
+    weight = _within(numbers["item"], numbers) if n else 0.0
+    lines = [Fact("C1", "item-share", text, weight, {"n": n, "liked": s, "usual": usual})]
     lines += _co_liked(query, items, numbers)
     n = int(numbers["crowd_brand_n"])
     if target.brand and n:
-        more = "more" if numbers["crowd_brand"] > 0 else "less"
-        text = f"others like items by {target.brand} {more} than usual ({n} ratings)"
-        lines.append(Fact("C3", "crowd-brand", text, numbers["crowd_brand"], {"n": n, "which": target.brand}))
+        weight = _within(numbers["crowd_brand"], numbers)
+        as_usual = "as usual" if not weight else f"{'more' if weight > 0 else 'less'} than usual"
+        text = f"others like items by {target.brand} {as_usual} ({n} ratings)"
+        lines.append(Fact("C3", "crowd-brand", text, weight, {"n": n, "which": target.brand}))
     return lines
 
 
@@ -165,7 +168,13 @@ def _co_liked(query: Query, items: Mapping[str, Item], numbers: Numbers) -> list
         "did": did,
     }
     text = f"of {n} who also {did} [H{place + 1}], {s} liked this one"
-    return [Fact("C2", "co-liked", text, numbers[f"h{at}_co"], values)]
+    return [Fact("C2", "co-liked", text, _within(numbers[f"h{at}_co"], numbers), values)]
+
+
+def _within(weight: float, numbers: Numbers) -> float:
+    """A weight against the usual share; none where that is 100 % (nothing is above it) or 0 % (nothing below)."""
+    usual = round(100 * numbers["base"])
+    return 0.0 if (weight > 0 and usual == 100) or (weight < 0 and usual == 0) else weight
 
 
 def _percent(s: int, n: int) -> str:

@@ -200,7 +200,9 @@ def _rate(rows: pl.DataFrame, config: DataConfig, notes: list[str]) -> pl.DataFr
         notes.append("the data have no times: file order stands for time")
         rows = rows.with_columns(time=pl.lit(None, pl.Int64))
     if "rating" not in rows.columns:
-        notes.append("the data have no ratings: every row counts as a like")
+        notes.append(
+            "the data have no ratings: every row counts as a like, so that nothing tells who will not like what"
+        )
         return rows.with_columns(rating=pl.lit(None, pl.Float64), liked=pl.lit(value=True))
     if config.repeats == "first":
         first = pl.col("rating").sort_by("time", "row").first().over("user", "item")

@@ -16,6 +16,7 @@ from reasoningrec.student.local import Local
 from reasoningrec.student.served import Served
 from reasoningrec.student.write import Draft, WriteLimits
 from reasoningrec.teacher import reason, verify
+from reasoningrec.teacher.answers import citations
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def _limits(config: Config, attempt: int = 0) -> WriteLimits:
 
 
 def _explanation(draft: Draft) -> Explanation:
-    return Explanation(draft.query_id, draft.decision, draft.taste, draft.why, draft.citations, "student")
+    return Explanation(draft.query_id, draft.decision, draft.taste, draft.why, citations(draft.why), "student")
 
 
 def by_rule(case: Case, decision: bool, config: Config) -> Explanation:

@@ -12,7 +12,6 @@ from reasoningrec.student.bases import Student
 from reasoningrec.student.encode import Prompt, encode_prompt, parse_reasons
 from reasoningrec.student.form import CUE, TASTE, WHY
 from reasoningrec.student.score import Done, batches, probabilities
-from reasoningrec.student.shorthand import CITATION
 from reasoningrec.student.speak import Manners, Wanted, write_on
 from reasoningrec.student.speech import Speech
 from reasoningrec.student.write import Choice, Draft, WriteLimits, masks_of, room_for
@@ -92,10 +91,10 @@ def drafts_of(
     found = []
     for n, (case, (raw, parts)) in enumerate(zip(cases, reasons, strict=True)):
         p = chances.get(n)
-        draft = Draft(case.query.id, (p or 0.0) >= 0.5, "", "", (), raw)
+        draft = Draft(case.query.id, (p or 0.0) >= 0.5, "", "", raw)
         if parts:
             why, taste = parts
-            draft = replace(draft, why=why, taste=taste, citations=tuple(dict.fromkeys(CITATION.findall(why))))
+            draft = replace(draft, why=why, taste=taste)
         found.append((p, draft))
     return found
 

@@ -34,7 +34,7 @@ from reasoningrec.student.encode import (
 from reasoningrec.student.form import DECISIONS, WHY
 from reasoningrec.student.phrasing import Phrasing
 from reasoningrec.student.score import Done, batches, pad
-from reasoningrec.student.shorthand import AHEAD, BAD, BEHIND, CITATION, GOOD, SLOTS, Shorthand
+from reasoningrec.student.shorthand import AHEAD, BAD, BEHIND, GOOD, SLOTS, Shorthand
 from reasoningrec.student.speak import Manners, Masks, Wanted, steps, write_on
 from reasoningrec.student.speech import Speech
 
@@ -70,8 +70,6 @@ class Draft:
     decision: bool
     why: str
     taste: str
-    citations: tuple[str, ...]
-    """Ids cited in `why`, in order, each once."""
     raw: str
     """The text as decoded, from "Why:" on."""
 
@@ -222,7 +220,7 @@ def draft_of(case: Case, decision: bool, raw: str, student: Student, *, whole: b
     """What a text from "Why:" on says; `whole` = it came to its end."""
     short = None if isinstance(student.tokenizer, Speech) else case
     why, taste = (parse_reasons(raw, short) if whole else None) or ("", "")
-    return Draft(case.query.id, decision, why, taste, tuple(dict.fromkeys(CITATION.findall(why))), raw)
+    return Draft(case.query.id, decision, why, taste, raw)
 
 
 @dataclass(frozen=True)

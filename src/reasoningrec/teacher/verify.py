@@ -23,7 +23,7 @@ GATES: Mapping[Gate, str] = {
     "titles": "a quoted title stands before the id of the item that has it",
     "history": "what the text says they liked or not, by its quoted title, stands in the history so",
     "numbers": "every number stands in a line cited in the same sentence",
-    "claims": "what is said before a citation, or in a relative clause behind it, fits the cited line (`teacher.claims`)",
+    "claims": "what is said before a citation, or relatively behind it, fits the cited line (see `teacher.claims`)",
     "leak": "nothing hints that the answer was known, and no stars are named",
 }
 PLAIN: Sequence[Gate] = ("form", "length", "stance", "history", "leak")
@@ -114,8 +114,8 @@ def _history_holds(why: str, facts: Mapping[str, Fact]) -> bool:
     for fact in facts.values():
         if fact.values.get("title"):
             reactions[_folded(str(fact.values["title"]))].add(fact.values.get("liked"))
-    claims_made = ((_folded(title), not claims.DISLIKED.search(said)) for said, title in SAID_OF_TITLE.findall(why) if said)
-    return all({liked, None} & reactions.get(title, set()) for title, liked in claims_made)
+    made = ((_folded(title), not claims.DISLIKED.search(said)) for said, title in SAID_OF_TITLE.findall(why) if said)
+    return all({liked, None} & reactions.get(title, set()) for title, liked in made)
 
 
 def _folded(title: str) -> str:
