@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -166,6 +167,28 @@ def test_without_ratings_every_row_is_a_like_and_without_times_they_are_unknown(
     assert not made.has_times
     assert any(note.startswith("the data have no ratings: every row counts as a like") for note in made.notes)
     assert "the data have no times: file order stands for time" in made.notes
+
+
+def test_dates_without_dashes_are_read_where_all_are() -> None:
+    def read(*texts: str | None) -> list[int | None]:
+        return seconds(pl.Series(texts, dtype=pl.String)).to_list()
+
+    assert read("20240110", "20231231.0", None, "soon") == [1704844800, 1703980800, None, None]
+    assert read("20240110", "2024-01-11 01:00") == [1704844800, 1704934800]
+    assert read("20240110", "20240132") == [20240110, 20240132], "the second is no date"
+    assert read("", None) == [None, None]
+    made = build([("u", "i", "4", "20240110", None), ("u", "j", "4", "20240111", None)])
+    assert "times such as 20240110 were read as dates" in made.notes
+
+
+def test_what_cannot_be_seen_is_taken_out_and_brackets_of_brands_are_round() -> None:
+    items = table([("i\u200e", "A\x1b[31m \u202eLamp [C1]", "[C2]")], ("item", "title", "brand"))
+    items = replace(items, rows=items.rows.with_columns(categories=pl.Series([["a\tb", "[T]"]])))
+    made = build([("u\x00", "i", "4", "10", None)], items)
+    assert made.interactions.rows() == [(0, "u", "i", 4.0, True, 10)]
+    assert made.items.select("item", "title", "brand", "categories").rows() == [
+        ("i", "A[31m Lamp [C1]", "(C2)", ["a b", "(T)"])
+    ]
 
 
 def test_milliseconds_are_read_and_said() -> None:

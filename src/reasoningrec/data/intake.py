@@ -4,11 +4,14 @@
   empty, no time, before 1970 or after 2099. Bad rows (and lines that are no rows: see `files`) are collected; the run
   stops and shows the first ten and their number, unless `data.on_bad_rows = "skip"`, which leaves them out and counts.
 - A time is unix seconds, milliseconds (a number above 1e11), or an ISO date or date-time; without an offset it is UTC.
+  Where every number of a file reads as a date (20240110, in August 1970 if it were seconds), they are dates.
 - Exact repeats of a row (same user, item, time, rating, summary and text) are dropped, all but the first, unless the
   source says that its repeats are meant. Other repeats of a (user, item) stay; with `data.repeats = "first"` each takes
   the rating of the first in (time, file order).
 - `row` is the place in the file(s), bad rows included, so it breaks ties in time by file order and has gaps.
 - Without a rating column every row is a like. A missing review text is fine.
+- Control characters and direction marks are taken out of ids and of what items are called: they would reach terminals
+  and pages. Square brackets of brands and categories are made round, for those in a text are citations.
 - Every item of a row stands in `items`; one that the items table lacks, or gives no title, has its id as title. An
   item that the items table names twice counts once, the first time. A price is the number, or the mean of a range, in
   a text such as "$1,027.19" or "$10.00 - $20.00"; any other text is no price.
@@ -35,6 +38,8 @@ STAMP = (
     r"^(?<day>\d{4}-\d{2}-\d{2})(?:[T ](?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.\d+)?)?)?"
     r"\s*(?:Z|UTC|(?<sign>[+-])(?<ahead>\d{2}):?(?<past>\d{2}))?$"
 )
+UNSEEN = r"[\p{Cc}\u{200e}\u{200f}\u{202a}-\u{202e}\u{2066}-\u{2069}]"
+COMPACT = r"^((?:19[7-9]|20\d)\d{5})(?:\.0)?$"
 PRICE = r"^\s*[^\d\s.,-]{0,4}\s*(?<low>\d[\d,]*(?:\.\d+)?)(?:\s*-\s*[^\d\s.,-]{0,4}\s*(?<high>\d[\d,]*(?:\.\d+)?))?\s*$"
 
 
@@ -67,6 +72,8 @@ def corpus(config: DataConfig, name: str, raw: Raw) -> Corpus:
         raise DataError(f"{config.path}: holds no interactions", hint="A row needs a user and an item.")
     if any("time" in table.rows.columns and _milliseconds(table.rows) for table in raw.interactions):
         notes.append("times above 1e11 were read as milliseconds")
+    if any("time" in table.rows.columns and _dates(table.rows["time"]) is not None for table in raw.interactions):
+        notes.append("times such as 20240110 were read as dates")
     rows = _deduplicate(rows, notes, meant=raw.repeats_are_meant)
     rows = _rate(rows, config, notes)
     return Corpus(
@@ -143,7 +150,7 @@ def _check_items(table: Table) -> pl.DataFrame:
 
 
 def _strip(column: str) -> pl.Expr:
-    return pl.col(column).str.strip_chars().fill_null("")
+    return pl.col(column).str.strip_chars().str.replace_all(UNSEEN, "").fill_null("")
 
 
 def _empty(column: str) -> pl.Expr:
@@ -161,6 +168,8 @@ def _quote(column: str) -> pl.Expr:
 def seconds(times: pl.Series) -> pl.Series:
     """Unix seconds of each text; null where it is no time. Times without an offset are UTC."""
     frame = pl.DataFrame({"text": times.str.strip_chars()})
+    if (dates := _dates(times)) is not None:
+        frame = frame.select(text=dates)
     number = pl.col("text").cast(pl.Float64, strict=False)
     number = pl.when(number.is_finite()).then(pl.when(number > MILLISECONDS).then(number / 1000).otherwise(number))
     numbers = frame.select(number.clip(-1, LATEST).floor().cast(pl.Int64).alias("number"))["number"]
@@ -173,6 +182,14 @@ def seconds(times: pl.Series) -> pl.Series:
     valid = (part["hour"] < 24) & (part["minute"] < 60) & (part["second"] < 61)
     stamped = pl.when(valid).then(day * 86400 + part["hour"] * 3600 + part["minute"] * 60 + part["second"] - ahead)
     return numbers.to_frame().select(pl.coalesce("number", frame.select(stamped.alias("s"))["s"]))["number"]
+
+
+def _dates(times: pl.Series) -> pl.Series | None:
+    """Each text with 20240110 as 2024-01-10; None unless all that are numbers are such dates."""
+    plain = times.str.strip_chars()
+    day = plain.str.extract(COMPACT).str.to_date("%Y%m%d", strict=False).dt.to_string("%Y-%m-%d")
+    number = plain.cast(pl.Float64, strict=False).is_not_null()
+    return day.fill_null(plain) if number.any() and day.is_not_null().filter(number).all() else None
 
 
 PARTS = ("hour", "minute", "second", "ahead", "past")
@@ -235,7 +252,7 @@ def items(used: pl.Series, catalogue: pl.DataFrame | None, notes: list[str]) -> 
     frame = ids.join(known, on="item", how="full", coalesce=True)
     frame = frame.with_columns(
         pl.lit(None, kind).alias(column) for column, kind in _TEXTS.items() if column not in frame.columns
-    ).with_columns(_clean(column) for column in ("title", "brand", "details"))
+    ).with_columns(_clean(pl.col("title")), _named(pl.col("brand")), _clean(pl.col("details")))
     _note(notes, int((frame["title"] == "").sum()), "items without a title, whose id stands for it")
     return (
         frame.select(
@@ -243,7 +260,7 @@ def items(used: pl.Series, catalogue: pl.DataFrame | None, notes: list[str]) -> 
             pl.when(pl.col("title") == "").then(pl.col("item")).otherwise(pl.col("title")).alias("title"),
             pl.col("brand"),
             price("price").alias("price"),
-            pl.col("categories").fill_null([]).list.eval(pl.element().str.strip_chars()).alias("categories"),
+            pl.col("categories").fill_null([]).list.eval(_named(pl.element())).alias("categories"),
             pl.col("details"),
         )
         .select(pl.col(column).cast(kind) for column, kind in ITEMS.items())
@@ -265,8 +282,12 @@ def _note(notes: list[str], count: int, what: str) -> None:
         notes.append(f"{what}: {count}")
 
 
-def _clean(column: str) -> pl.Expr:
-    return pl.col(column).fill_null("").str.replace_all(r"\s+", " ").str.strip_chars()
+def _clean(text: pl.Expr) -> pl.Expr:
+    return text.fill_null("").str.replace_all(r"\s+", " ").str.replace_all(UNSEEN, "").str.strip_chars()
+
+
+def _named(text: pl.Expr) -> pl.Expr:
+    return _clean(text).str.replace_all("[", "(", literal=True).str.replace_all("]", ")", literal=True)
 
 
 def price(column: str) -> pl.Expr:
