@@ -164,7 +164,7 @@ def test_a_stage_goes_from_fresh_to_done(tmp_path: Path) -> None:
     assert (again.config, again.version) == ({"name": "x"}, "0.1.0")
 
 
-def test_a_changed_field_is_named_and_the_stages_own_files_go(tmp_path: Path) -> None:
+def test_a_changed_field_is_named_and_the_stages_own_files_are_set_aside(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", create=True) as run:
         work(run)
         work(run, "profile")
@@ -177,8 +177,51 @@ def test_a_changed_field_is_named_and_the_stages_own_files_go(tmp_path: Path) ->
         assert (plan.state, plan.changed) == ("changed", ("data", "new", "words"))
         assert (run.folder / "describe.parquet").exists(), "asking changes nothing"
         assert run.begin("describe", now) == plan
-        left = {file.name for file in run.folder.iterdir()}
-        assert left == {".lock", "manifest.json", "times.json", "profile.json", "describe-notes.txt"}
+        kept = {".lock", "manifest.json", "times.json", "profile.json", "describe-notes.txt"}
+        assert {file.name for file in run.folder.iterdir()} == {*kept, ".before-describe"}
+        run.finish("describe", {})
+        assert {file.name for file in run.folder.iterdir()} == kept
+
+
+def test_what_was_set_aside_can_be_taken_back(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", create=True) as run:
+        run.configure({"name": "x"}, version="1")
+        work(run)
+        (run.folder / "profile").mkdir()
+        (run.folder / "profile" / "part.bin").write_text("made")
+        run.begin("profile", FIELDS)
+        assert not run.take_back("profile"), "nothing was set aside: it had not been done"
+        run.finish("profile", {})
+        before = {name: run.stages[name] for name in ("describe", "profile")}
+        for name in before:
+            run.configure({"name": "y"}, version="2")
+            run.begin(name, {"words": 30})
+            assert run.is_untouched(name)
+            (run.folder / f"{name}.json").write_text("half")
+            (run.folder / name).mkdir()
+            assert run.take_back(name)
+            assert not run.take_back(name)
+            assert run.stages[name] == before[name]
+            run.check(name)
+            assert (run.config, run.version) == ({"name": "x"}, "1")
+        run.configure({"name": "y"}, version="2")
+        run.begin("describe", {"words": 30})
+        run.finish("describe", {})
+        run.begin("profile", {"words": 30})
+        run.take_back("profile")
+        assert run.config == {"name": "y"}, "a stage is done by it"
+        assert not list(run.folder.glob(".before-*"))
+
+
+def test_a_kill_after_setting_aside_leaves_a_stage_to_be_done(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", create=True) as run:
+        work(run)
+        run.begin("describe", {"words": 30})
+    with Run.open(tmp_path / "run", create=False) as run:
+        assert run.stage("describe", {"words": 30}).state == "resume"
+        assert run.begin("describe", {"words": 40}).state == "changed"
+        work(run, fields={"words": 40})
+        assert not list(run.folder.glob(".before-*"))
 
 
 @pytest.mark.parametrize("how", ["left running", "failed"])

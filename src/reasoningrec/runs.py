@@ -28,6 +28,8 @@ from reasoningrec.rows import TEMPORARY, Json, encode, from_row, read_json, to_r
 MANIFEST = "manifest.json"
 TIMES = "times.json"
 LOCK = ".lock"
+ASIDE = ".before-"
+"""And a stage's name: the folder of what it had under its settings of before."""
 FINGERPRINT_TAG = "v1:"
 """Names the recipe of `fingerprint`; a new recipe takes a new tag, so that old and new can be told apart."""
 
@@ -85,8 +87,11 @@ class Run:
         self.folder = folder
         self._lock = lock
         self._clocks: dict[str, float] = {}
+        self._before: dict[str, StageRecord] = {}
+        """What was known of each stage whose files are set aside."""
         self._config: Mapping[str, Any] = {}
         self._version = ""
+        self._config_before: tuple[Mapping[str, Any], str] | None = None
         self._stages: dict[str, StageRecord] = {}
         self._load()
 
@@ -157,6 +162,7 @@ class Run:
 
     def configure(self, config: Mapping[str, Json], *, version: str) -> None:
         """Record what the run is of. Does not itself undo anything: stages compare their own fields."""
+        self._config_before = (self._config, self._version)
         self._config, self._version = config, version
         self._save()
 
@@ -180,11 +186,17 @@ class Run:
         return StagePlan(name, "fresh" if missing else "done", mark, missing=missing)
 
     def begin(self, name: str, fields: Mapping[str, Json]) -> StagePlan:
-        """Mark a stage as running; what it left behind is removed unless it can go on. Returns the plan before."""
+        """Mark a stage as running; what it left behind is removed unless it can go on. Returns the plan before.
+
+        Where its settings changed, what it left is set aside until it is finished: see `take_back`.
+        """
         plan = self.stage(name, fields)
         if plan.state != "resume":
             # In this order a kill in between finds a stage never begun, not half a stage under a new fingerprint.
+            known = self._stages.get(name, StageRecord())
             self._put(name, StageRecord())
+            if plan.state == "changed":
+                self._set_aside(name, known)
             self._clear(name)
         self._put(name, StageRecord("running", plan.fingerprint, fields))
         self._clocks[name] = time.monotonic()
@@ -197,6 +209,8 @@ class Run:
         artifacts = {str(file.relative_to(self.folder)): _digest(file) for file in self._files(name)}
         done = replace(self._stages[name], status="done", counts=counts, artifacts=artifacts, notes=tuple(notes))
         seconds = round(time.monotonic() - self._clocks[name], 3)
+        self._drop_aside(name)
+        self._config_before = None
         self._note_times(name, {"finished": _now(), "seconds": seconds})
         self._put(name, done)
 
@@ -204,11 +218,33 @@ class Run:
         """Mark a begun stage as failed; what it has done is kept for the next try."""
         self._put(name, replace(self._stages[name], status="failed", notes=(message,)))
 
+    def take_back(self, name: str) -> bool:
+        """Give a stage begun in this sitting what it had under its settings of before; False where that was nothing.
+
+        Where no stage was finished since `configure`, the configuration is that of before, too.
+        """
+        if name not in self._before:
+            return False
+        self._put(name, StageRecord())
+        self._clear(name)
+        aside = self._aside(name)
+        for path in aside.iterdir():
+            path.rename(self.folder / path.name)
+        self._config, self._version = self._config_before or (self._config, self._version)
+        self._put(name, self._before[name])
+        self._drop_aside(name)
+        return True
+
+    def is_untouched(self, name: str) -> bool:
+        """Whether a begun stage has left nothing yet."""
+        return not self._files(name)
+
     def forget(self, name: str) -> None:
         """Undo a stage: it will be done from the start."""
         if name in self._stages:
             self._put(name, StageRecord())
             self._clear(name)
+            self._drop_aside(name)
 
     def require(self, name: str) -> StageRecord:
         """The record of a finished stage. Raises NotInRunError where it is not done, saying what to do."""
@@ -279,6 +315,22 @@ class Run:
             file.unlink()
         if (self.folder / name).exists():
             shutil.rmtree(self.folder / name)
+
+    def _aside(self, name: str) -> Path:
+        return self.folder / f"{ASIDE}{name}"
+
+    def _set_aside(self, name: str, known: StageRecord) -> None:
+        self._drop_aside(name)
+        aside = self._aside(name)
+        aside.mkdir()
+        for path in {self.folder / file.relative_to(self.folder).parts[0] for file in self._files(name)}:
+            path.rename(aside / path.name)
+        self._before[name] = known
+
+    def _drop_aside(self, name: str) -> None:
+        self._before.pop(name, None)
+        if (aside := self._aside(name)).exists():
+            shutil.rmtree(aside)
 
     def _put(self, name: str, record: StageRecord) -> None:
         self._stages[name] = record

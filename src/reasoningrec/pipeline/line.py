@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Final, Protocol
 
 from reasoningrec import __version__
 from reasoningrec.config import Config
-from reasoningrec.errors import NotInRunError, ReasoningRecError
+from reasoningrec.errors import InputError, NotInRunError, ReasoningRecError
 from reasoningrec.llm.keys import Key
 from reasoningrec.pipeline import baselines, learn, measure, predict, prepare, score, teach, zero_shot
 from reasoningrec.pipeline.estimate import Estimate, estimates
@@ -19,7 +19,7 @@ from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import judge_of, wording
 from reasoningrec.rows import Json
-from reasoningrec.runs import MANIFEST, Run, StagePlan, StageRecord, State
+from reasoningrec.runs import ASIDE, MANIFEST, Run, StagePlan, StageRecord, State
 
 STAGES: Final = (
     Stage("data", (), prepare.data_fields, prepare.read_data),
@@ -39,7 +39,7 @@ STAGES: Final = (
 NAMES: Final = tuple(stage.name for stage in STAGES)
 LARGE: Final = ("train", "predict")
 """What a dry run looks at where it is."""
-NOT_COPIED: Final = (".lock", ".tmp*", *LARGE, "train-tracked", "evaluate*", "report*")
+NOT_COPIED: Final = (".lock", ".tmp*", f"{ASIDE}*", *LARGE, "train-tracked", "evaluate*", "report*")
 
 
 UNANSWERED: Final = ("failed", "judge_failed", "unanswered", "zero_shot_unanswered")
@@ -81,10 +81,11 @@ def run_line(
     if NAMES.index(until) >= NAMES.index("baselines"):
         baselines.check_baselines(space)
     with Run.open(folder, create=True) as run:
+        again = _failed(run) if retry_failed else set()
+        _check_models(config, run, NAMES[: NAMES.index(until) + 1], again)
+        for name in again:
+            run.forget(name)
         run.configure(config.model_dump(mode="json"), version=__version__)
-        if retry_failed:
-            _forget_failed(run)
-        _check_models(config, run, NAMES[: NAMES.index(until) + 1])
         for stage in STAGES[: NAMES.index(until) + 1]:
             _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener)
 
@@ -118,12 +119,13 @@ def states_of(run: Run, space: Workspace) -> dict[str, State]:
     return states
 
 
-def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
+def _check_models(config: Config, run: Run, names: Sequence[str], again: Set[str]) -> None:
     """See that keys are there and prompts can be read, before the first request is paid for.
 
-    Raises ConfigError. A run whose texts are all written needs neither, nor one whose queries are answered.
+    `again`: stages that are done once more. Raises ConfigError. A run whose texts are all written needs neither, nor
+    one whose queries are answered.
     """
-    left = {name for name in names if run.stages.get(name, StageRecord()).status != "done"}
+    left = {name for name in names if name in again or run.stages.get(name, StageRecord()).status != "done"}
     if "score" in left or ("predict" in left and writes(config)):
         Key.of(config.student.key_env, "student.key_env")
     if "predict" in left and zero_shot.prompted_of(config):
@@ -136,15 +138,14 @@ def _check_models(config: Config, run: Run, names: Sequence[str]) -> None:
                 Key.of(model.key_env, f"{'teacher' if model is config.teacher else 'judge'}.key_env")
 
 
-def _forget_failed(run: Run) -> None:
-    """Undo every stage in which texts failed, and those that read it."""
-    gone: set[str] = set()
+def _failed(run: Run) -> set[str]:
+    """Every stage in which texts failed, and those that read it."""
+    found: set[str] = set()
     for stage in STAGES:
         counts = run.stages[stage.name].counts if stage.name in run.stages else {}
-        failed = any(counts.get(name) for name in UNANSWERED)
-        if failed or gone.intersection(stage.reads):
-            gone.add(stage.name)
-            run.forget(stage.name)
+        if any(counts.get(name) for name in UNANSWERED) or found.intersection(stage.reads):
+            found.add(stage.name)
+    return found
 
 
 def check_finished(run: Run, space: Workspace, last: str) -> None:
@@ -238,13 +239,13 @@ def _run_stage(stage: Stage, desk: Desk, listener: Listener) -> None:
     plan = run.stage(stage.name, fields)
     listener.begun(plan)
     if plan.state != "done":
-        if stage.name == "data" and plan.state == "changed":
-            prepare.check_readable(desk.space)  # a slip in the settings must not take away what a finished run has
         run.begin(stage.name, fields)
         try:
             outcome = stage.work(desk)
         except ReasoningRecError as error:
-            run.fail(stage.name, str(error))
+            slip = isinstance(error, InputError) or run.is_untouched(stage.name)
+            if not (slip and run.take_back(stage.name)):  # a slip must not take away what a finished run has
+                run.fail(stage.name, str(error))
             raise
         run.finish(stage.name, outcome.counts, outcome.notes)
     else:

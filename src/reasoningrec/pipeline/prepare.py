@@ -31,11 +31,6 @@ def data_settings(space: Workspace) -> dict[str, Json]:
     return {**settings, "name": space.config.name}
 
 
-def check_readable(space: Workspace) -> None:
-    """Raises DataError where the files cannot be read by these rules."""
-    load(space.config.data, space.config.name)
-
-
 def read_data(desk: Desk) -> Outcome:
     """Read, validate and keep the data, so that the run needs nothing outside its folder."""
     corpus = load(desk.space.config.data, desk.space.config.name)
