@@ -193,7 +193,7 @@ def test_what_was_set_aside_can_be_taken_back(tmp_path: Path) -> None:
         assert not run.take_back("profile"), "nothing was set aside: it had not been done"
         run.finish("profile", {})
         before = {name: run.stages[name] for name in ("describe", "profile")}
-        for name in before:
+        for name, record in before.items():
             run.configure({"name": "y"}, version="2")
             run.begin(name, {"words": 30})
             assert run.is_untouched(name)
@@ -201,7 +201,7 @@ def test_what_was_set_aside_can_be_taken_back(tmp_path: Path) -> None:
             (run.folder / name).mkdir()
             assert run.take_back(name)
             assert not run.take_back(name)
-            assert run.stages[name] == before[name]
+            assert run.stages[name] == record
             run.check(name)
             assert (run.config, run.version) == ({"name": "x"}, "1")
         run.configure({"name": "y"}, version="2")
