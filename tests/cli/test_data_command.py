@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +42,27 @@ def test_a_bare_file_is_read_whatever_its_name_and_header_look_like(cli: Cli, tm
     shown = cli("data", "check", path)
     assert shown.code == 0, shown.err
     assert "2020-09-13 to 2020-09-17 (UTC)" in shown.out
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json.gz", "a.ndjson"])
+def test_bare_json_lines_are_recognised_by_their_keys(cli: Cli, tmp_path: Path, name: str) -> None:
+    keys, *rows = (line.split(",") for line in CSV.splitlines())
+    text = "".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    shown = cli("data", "check", path)
+    assert shown.code == 0, shown.err
+    assert "2020-09-13 to 2020-09-17 (UTC)" in shown.out
+
+
+@pytest.mark.parametrize("text", ["[1, 2]\n", "7\n", '{"who": 1}\n', "{\n", ""])
+def test_other_json_is_told_apart(cli: Cli, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(text, "utf-8")
+    shown = cli("data", "check", path)
+    assert shown.code == 2
+    assert shown.err.startswith("error: ")
+    assert "a.jsonl" in shown.err
 
 
 def test_a_column_that_is_there_twice_is_told(cli: Cli, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def _reviews(path: Path, file: str) -> Table:
         raise DataError(
             f"{file}: is no Amazon review file: it has neither the key reviewerID (2018) nor user_id (2023); "
             f"found: {', '.join(sorted(found)[:12])}",
-            hint="Metadata belong in data.items.",
+            hint="Metadata belong in data.items; of other tables say which column is what (`reasoningrec init`).",
         )
     plain = [unescape(rows[column]).str.replace_all(r"<br\s*/?>", " ") for column in ("summary", "text")]
     return Table(file, rows.with_columns(plain), table.bad)

@@ -67,11 +67,17 @@ def _recognise(path: Path) -> str:
         return "release"
     if any((path / name).is_file() for name in ("u.data", "ratings.dat", "ratings.csv")):
         return "movielens"
-    if path.is_file() and tables.suffix(path) in (*tables.SEPARATORS, *tables.PARQUET):
+    kind = tables.suffix(path)
+    if path.is_file() and (kind in (*tables.SEPARATORS, *tables.PARQUET) or (kind in tables.JSON and _is_ours(path))):
         return "tables"
     if path.is_dir() or ".json" in path.name:
         return "amazon"
     raise DataError(f"{path}: is of no known format", hint="Write a configuration: `reasoningrec init`.")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether JSON lines have our names: reviews of Amazon have others."""
+    return {"user", "item"} <= tables.own_columns(path).keys()
 
 
 def _digest(path: Path, name: str) -> str:

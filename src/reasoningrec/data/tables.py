@@ -7,6 +7,7 @@ Parquet file the "line" of a message is the row number, from 1. Dates and date-t
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def read(config: DataConfig, name: str) -> Corpus:
 
 
 def own_columns(path: Path) -> dict[str, str]:
-    """The optional columns of interactions that a CSV, TSV or Parquet file has by our names (setting -> column).
+    """The columns of interactions that a table has by our names (setting -> column); of JSON lines, the first one's.
 
     Nothing where the file cannot be read: `read` says why.
     """
@@ -58,10 +59,14 @@ def own_columns(path: Path) -> dict[str, str]:
             with open_bytes(path) as stream:
                 lines = (line.decode("utf-8-sig", "replace").strip() for line in stream)
                 header = next(filter(None, lines), "")
-            found = [cell.strip().strip('"') for cell in header.split(SEPARATORS[kind])]
-    except (ArrowException, OSError, EOFError):
+            found = list(json.loads(header)) if kind in JSON else _cells(header, SEPARATORS[kind])
+    except (ArrowException, OSError, EOFError, ValueError, TypeError, RecursionError):
         return {}
     return {key: key for key in INTERACTIONS if key in found}
+
+
+def _cells(header: str, separator: str) -> list[str]:
+    return [cell.strip().strip('"') for cell in header.split(separator)]
 
 
 def suffix(path: Path) -> str:
