@@ -25,6 +25,7 @@ GOOD = {"Taste": "Loves lamps.", "Prediction": "Yes", "Why": "You liked [H1]."}
         "Why: You liked [H1].\nTaste: Loves lamps.\nPrediction: Yes",
         "Taste: Loves\n  lamps.\nPrediction: Yes\nWhy: You\nliked\t[H1].",
         "Taste: Loves lamps.\r\nPrediction: Yes\r\nWhy: You liked [H1].\r\n",
+        "Taste: Loves\x1b \u202elamps.\nPrediction: Yes\nWhy: You liked\x00 [H1].",
     ],
 )
 def test_answers_in_the_asked_form(text: str) -> None:
