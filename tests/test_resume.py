@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from reasoningrec.config import read
+from reasoningrec.errors import TeacherError
 from reasoningrec.pipeline.line import NAMES, STAGES
+from reasoningrec.rows import read_json, write_json
 from reasoningrec.runs import Run
 from running import SMALL, Cli, alone, assert_same, dying, files
 
@@ -232,6 +234,44 @@ def test_settings_that_turn_out_wrong_leave_the_run_what_it_has(
     assert files(copy) == before
     assert redone(cli("run", "--run", copy, small_config).err) == []
     assert_same(copy, small_run)
+
+
+def test_a_change_that_was_interrupted_costs_nothing_when_it_is_taken_back(
+    cli: Cli, copy: Path, small_config: Path, small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    changed = small_config.with_name("changed.toml")
+    with monkeypatch.context() as patch:
+        patch.setattr("reasoningrec.pipeline.learn.train", interrupt)
+        for epochs in (9, 8):
+            changed.write_text(SMALL.replace("epochs = 2", f"epochs = {epochs}"), "utf-8")
+            answer = cli("run", "--run", copy, changed)
+            assert answer.code == 130
+            assert "interrupted in train; what is done is kept" in answer.err
+    assert redone(cli("run", "--run", copy, small_config).err) == []
+    assert_same(copy, small_run)
+
+
+def test_a_retry_that_cannot_be_tried_takes_nothing_away(
+    cli: Cli, copy: Path, small_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_json(copy / "manifest.json")
+    manifest["stages"]["describe"]["counts"]["failed"] = 2
+    write_json(copy / "manifest.json", manifest)
+    before = files(copy)
+
+    def dead(*_: object, **__: object) -> None:
+        raise TeacherError("nobody answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reasoningrec.pipeline.teach.opened", dead)
+        assert cli("run", "--run", copy, small_config, "--retry-failed").code == 3
+    assert files(copy) == before
+    answer = cli("run", "--run", copy, small_config, "--retry-failed")
+    assert answer.code == 0
+    assert redone(answer.err) == ["describe"], "the same texts came, so that nothing that reads them is done again"
 
 
 def test_a_file_that_is_gone_is_made_again(cli: Cli, copy: Path, small_config: Path, small_run: Path) -> None:

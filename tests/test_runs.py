@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_what_was_set_aside_can_be_taken_back(tmp_path: Path) -> None:
         (run.folder / "profile").mkdir()
         (run.folder / "profile" / "part.bin").write_text("made")
         run.begin("profile", FIELDS)
-        assert not run.take_back("profile"), "nothing was set aside: it had not been done"
+        assert not run.take_back("profile"), "nothing was set aside: it had not been begun"
         run.finish("profile", {})
         before = {name: run.stages[name] for name in ("describe", "profile")}
         for name, record in before.items():
@@ -198,7 +199,9 @@ def test_what_was_set_aside_can_be_taken_back(tmp_path: Path) -> None:
             run.begin(name, {"words": 30})
             assert run.is_untouched(name)
             (run.folder / f"{name}.json").write_text("half")
+            (run.folder / f"{name}.journal").write_text("more")
             (run.folder / name).mkdir()
+            assert not run.take_back(name, "v1:other")
             assert run.take_back(name)
             assert not run.take_back(name)
             assert run.stages[name] == record
@@ -213,15 +216,74 @@ def test_what_was_set_aside_can_be_taken_back(tmp_path: Path) -> None:
         assert not list(run.folder.glob(".before-*"))
 
 
-def test_a_kill_after_setting_aside_leaves_a_stage_to_be_done(tmp_path: Path) -> None:
+def test_what_is_finished_stays_set_aside_until_something_else_is(tmp_path: Path) -> None:
     with Run.open(tmp_path / "run", create=True) as run:
         work(run)
+        before, times = run.stages["describe"], run.times()
         run.begin("describe", {"words": 30})
+        (run.folder / "describe.journal").write_text("half")
     with Run.open(tmp_path / "run", create=False) as run:
         assert run.stage("describe", {"words": 30}).state == "resume"
         assert run.begin("describe", {"words": 40}).state == "changed"
+        assert run.is_untouched("describe"), "half of what is not wanted is not kept instead of a whole"
+        assert run.take_back("describe", before.fingerprint)
+        assert (run.stages["describe"], run.times()) == (before, times)
+        run.check("describe")
         work(run, fields={"words": 40})
         assert not list(run.folder.glob(".before-*"))
+
+
+def test_what_stopped_half_way_is_set_aside_where_nothing_else_is(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", create=True) as run:
+        run.begin("describe", FIELDS)
+        (run.folder / "describe.journal").write_text("half")
+        run.begin("describe", {"words": 30})
+        assert run.take_back("describe", run.stage("describe", FIELDS).fingerprint)
+        assert run.stage("describe", FIELDS).state == "resume"
+        assert (run.folder / "describe.journal").read_text() == "half"
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+@pytest.mark.parametrize("moves", range(4))
+def test_killed_while_files_are_moved_they_can_be_had_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, moves: int
+) -> None:
+    def limited(path: Path, target: Path, *, left: list[int] = [moves]) -> Path:  # noqa: B006
+        if path.name.startswith("describe"):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        return rename(path, target)
+
+    rename = Path.rename
+    with Run.open(tmp_path / "run", create=True) as run:
+        run.begin("describe", FIELDS)
+        (run.folder / "describe").mkdir()
+        for name in ("describe.json", "describe/part.bin", "describe.txt"):
+            (run.folder / name).write_text(name)
+        run.finish("describe", {})
+        before = run.stages["describe"]
+        if way == "back":
+            run.begin("describe", {"words": 30})
+        monkeypatch.setattr(Path, "rename", limited)
+        with suppress(KeyboardInterrupt):
+            run.begin("describe", {"words": 30}) if way == "there" else run.take_back("describe")
+        monkeypatch.undo()
+    with Run.open(tmp_path / "run", create=False) as run:
+        run.take_back("describe", before.fingerprint)
+        assert run.stages["describe"] == before
+        run.check("describe")
+
+
+def test_a_stage_done_again_keeps_what_it_had_until_it_is(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", create=True) as run:
+        work(run)
+        before = run.stages["describe"]
+        assert run.stage("describe", FIELDS, again=True).state == "fresh"
+        run.begin("describe", FIELDS, again=True)
+        assert run.stage("describe", FIELDS, again=True).state == "resume"
+        assert run.take_back("describe")
+        assert run.stages["describe"] == before
 
 
 @pytest.mark.parametrize("how", ["left running", "failed"])

@@ -22,14 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from reasoningrec.aside import Aside
 from reasoningrec.errors import NotInRunError, RunError
 from reasoningrec.rows import TEMPORARY, Json, encode, from_row, read_json, to_row, write_json
 
 MANIFEST = "manifest.json"
 TIMES = "times.json"
 LOCK = ".lock"
-ASIDE = ".before-"
-"""And a stage's name: the folder of what it had under its settings of before."""
 FINGERPRINT_TAG = "v1:"
 """Names the recipe of `fingerprint`; a new recipe takes a new tag, so that old and new can be told apart."""
 
@@ -87,8 +86,6 @@ class Run:
         self.folder = folder
         self._lock = lock
         self._clocks: dict[str, float] = {}
-        self._before: dict[str, StageRecord] = {}
-        """What was known of each stage whose files are set aside."""
         self._config: Mapping[str, Any] = {}
         self._version = ""
         self._config_before: tuple[Mapping[str, Any], str] | None = None
@@ -166,13 +163,14 @@ class Run:
         self._config, self._version = config, version
         self._save()
 
-    def stage(self, name: str, fields: Mapping[str, Json]) -> StagePlan:
+    def stage(self, name: str, fields: Mapping[str, Json], *, again: bool = False) -> StagePlan:
         """Whether stage `name` is done with exactly these fields, can go on, or must start over. Changes nothing.
 
         Args:
             name: lower-case letters, digits, dashes.
             fields: all that its outcome depends on, flat: settings, digests of prompts, model ids, and the
                 fingerprints of the stages it reads, through which a change travels down the line.
+            again: whether it must start over where it is done.
         """
         mark = fingerprint(fields)
         known = self._stages.get(name, StageRecord())
@@ -183,20 +181,22 @@ class Run:
         if known.status != "done":
             return StagePlan(name, "resume", mark)
         missing = tuple(file for file in known.artifacts if not (self.folder / file).is_file())
-        return StagePlan(name, "fresh" if missing else "done", mark, missing=missing)
+        return StagePlan(name, "fresh" if missing or again else "done", mark, missing=missing)
 
-    def begin(self, name: str, fields: Mapping[str, Json]) -> StagePlan:
-        """Mark a stage as running; what it left behind is removed unless it can go on. Returns the plan before.
+    def begin(self, name: str, fields: Mapping[str, Json], *, again: bool = False) -> StagePlan:
+        """Mark a stage as running; returns the plan before. Arguments as for `stage`.
 
-        Where its settings changed, what it left is set aside until it is finished: see `take_back`.
+        What it left behind is set aside until it is finished (see `take_back`), and removed where files of it are
+        missing or a finished form of it is set aside already.
         """
-        plan = self.stage(name, fields)
+        plan = self.stage(name, fields, again=again)
         if plan.state != "resume":
+            known, aside = self._stages.get(name, StageRecord()), Aside(self.folder, name)
+            if not plan.missing and (known.status == "done" or (known.status != "pending" and aside.note() is None)):
+                note = {"record": to_row(known), "times": self.times().get(name, {})}
+                aside.keep(self._files(name), note)
             # In this order a kill in between finds a stage never begun, not half a stage under a new fingerprint.
-            known = self._stages.get(name, StageRecord())
             self._put(name, StageRecord())
-            if plan.state == "changed":
-                self._set_aside(name, known)
             self._clear(name)
         self._put(name, StageRecord("running", plan.fingerprint, fields))
         self._clocks[name] = time.monotonic()
@@ -209,7 +209,7 @@ class Run:
         artifacts = {str(file.relative_to(self.folder)): _digest(file) for file in self._files(name)}
         done = replace(self._stages[name], status="done", counts=counts, artifacts=artifacts, notes=tuple(notes))
         seconds = round(time.monotonic() - self._clocks[name], 3)
-        self._drop_aside(name)
+        Aside(self.folder, name).drop()
         self._config_before = None
         self._note_times(name, {"finished": _now(), "seconds": seconds})
         self._put(name, done)
@@ -218,33 +218,35 @@ class Run:
         """Mark a begun stage as failed; what it has done is kept for the next try."""
         self._put(name, replace(self._stages[name], status="failed", notes=(message,)))
 
-    def take_back(self, name: str) -> bool:
-        """Give a stage begun in this sitting what it had under its settings of before; False where that was nothing.
+    def take_back(self, name: str, mark: str | None = None) -> bool:
+        """Give a stage what was set aside when it was begun; False where nothing is.
 
         Where no stage was finished since `configure`, the configuration is that of before, too.
+
+        Args:
+            name: of the stage.
+            mark: a fingerprint: only what was made by it is given back.
         """
-        if name not in self._before:
+        aside = Aside(self.folder, name)
+        note = aside.note()
+        if note is None or mark not in (None, note["record"]["fingerprint"]):
             return False
+        known = from_row(StageRecord, note["record"])
         self._put(name, StageRecord())
-        self._clear(name)
-        aside = self._aside(name)
-        for path in aside.iterdir():
-            path.rename(self.folder / path.name)
-        self._config, self._version = self._config_before or (self._config, self._version)
-        self._put(name, self._before[name])
-        self._drop_aside(name)
+        aside.give_back()
+        for file in self._files(name):
+            if known.status == "done" and str(file.relative_to(self.folder)) not in known.artifacts:
+                file.unlink()
+        if mark is None and self._config_before:
+            self._config, self._version = self._config_before
+        self._put(name, known)
+        write_json(self.folder / TIMES, {**self.times(), name: note["times"]})
+        aside.drop()
         return True
 
     def is_untouched(self, name: str) -> bool:
         """Whether a begun stage has left nothing yet."""
-        return not self._files(name)
-
-    def forget(self, name: str) -> None:
-        """Undo a stage: it will be done from the start."""
-        if name in self._stages:
-            self._put(name, StageRecord())
-            self._clear(name)
-            self._drop_aside(name)
+        return not any(file.stat().st_size for file in self._files(name))
 
     def require(self, name: str) -> StageRecord:
         """The record of a finished stage. Raises NotInRunError where it is not done, saying what to do."""
@@ -315,22 +317,6 @@ class Run:
             file.unlink()
         if (self.folder / name).exists():
             shutil.rmtree(self.folder / name)
-
-    def _aside(self, name: str) -> Path:
-        return self.folder / f"{ASIDE}{name}"
-
-    def _set_aside(self, name: str, known: StageRecord) -> None:
-        self._drop_aside(name)
-        aside = self._aside(name)
-        aside.mkdir()
-        for path in {self.folder / file.relative_to(self.folder).parts[0] for file in self._files(name)}:
-            path.rename(aside / path.name)
-        self._before[name] = known
-
-    def _drop_aside(self, name: str) -> None:
-        self._before.pop(name, None)
-        if (aside := self._aside(name)).exists():
-            shutil.rmtree(aside)
 
     def _put(self, name: str, record: StageRecord) -> None:
         self._stages[name] = record

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from reasoningrec import __version__
+from reasoningrec.aside import ASIDE
 from reasoningrec.config import Config
-from reasoningrec.errors import InputError, NotInRunError, ReasoningRecError
+from reasoningrec.errors import ConfigError, DataError, NotInRunError, ReasoningRecError
 from reasoningrec.llm.keys import Key
 from reasoningrec.pipeline import baselines, learn, measure, predict, prepare, score, teach, zero_shot
 from reasoningrec.pipeline.estimate import Estimate, estimates
@@ -19,7 +20,7 @@ from reasoningrec.pipeline.stage import Desk, Stage
 from reasoningrec.pipeline.workspace import Workspace
 from reasoningrec.pipeline.writers import judge_of, wording
 from reasoningrec.rows import Json
-from reasoningrec.runs import ASIDE, MANIFEST, Run, StagePlan, StageRecord, State
+from reasoningrec.runs import MANIFEST, Run, StagePlan, StageRecord, State, fingerprint
 
 STAGES: Final = (
     Stage("data", (), prepare.data_fields, prepare.read_data),
@@ -83,11 +84,9 @@ def run_line(
     with Run.open(folder, create=True) as run:
         again = _failed(run) if retry_failed else set()
         _check_models(config, run, NAMES[: NAMES.index(until) + 1], again)
-        for name in again:
-            run.forget(name)
         run.configure(config.model_dump(mode="json"), version=__version__)
         for stage in STAGES[: NAMES.index(until) + 1]:
-            _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener)
+            _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener, again=stage.name in again)
 
 
 def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[str]) -> list[Estimate]:
@@ -122,9 +121,10 @@ def states_of(run: Run, space: Workspace) -> dict[str, State]:
 def _check_models(config: Config, run: Run, names: Sequence[str], again: Set[str]) -> None:
     """See that keys are there and prompts can be read, before the first request is paid for.
 
-    `again`: stages that are done once more. Raises ConfigError. A run whose texts are all written needs neither, nor
-    one whose queries are answered.
+    `again`: stages that are done once more, and so may be those that read them. A run whose texts are all written needs
+    neither, nor one whose queries are answered. Raises ConfigError.
     """
+    again = {name for name in names if again & {name, *_read_by(name)}}
     left = {name for name in names if name in again or run.stages.get(name, StageRecord()).status != "done"}
     if "score" in left or ("predict" in left and writes(config)):
         Key.of(config.student.key_env, "student.key_env")
@@ -139,13 +139,8 @@ def _check_models(config: Config, run: Run, names: Sequence[str], again: Set[str
 
 
 def _failed(run: Run) -> set[str]:
-    """Every stage in which texts failed, and those that read it."""
-    found: set[str] = set()
-    for stage in STAGES:
-        counts = run.stages[stage.name].counts if stage.name in run.stages else {}
-        if any(counts.get(name) for name in UNANSWERED) or found.intersection(stage.reads):
-            found.add(stage.name)
-    return found
+    """Every finished stage in which texts failed."""
+    return {name for name, known in run.stages.items() if any(known.counts.get(count) for count in UNANSWERED)}
 
 
 def check_finished(run: Run, space: Workspace, last: str) -> None:
@@ -233,18 +228,21 @@ def fields_of(stage: Stage, run: Run, space: Workspace) -> dict[str, Json]:
     return {**stage.fields(space), **{f"stage {name}": run.stages[name].outcome for name in stage.reads}}
 
 
-def _run_stage(stage: Stage, desk: Desk, listener: Listener) -> None:
+def _run_stage(stage: Stage, desk: Desk, listener: Listener, *, again: bool) -> None:
     run = desk.run
     fields = fields_of(stage, run, desk.space)
-    plan = run.stage(stage.name, fields)
+    if not again and run.stage(stage.name, fields).state != "done":
+        run.take_back(stage.name, fingerprint(fields))  # by these settings it was done before others were tried
+    plan = run.stage(stage.name, fields, again=again)
     listener.begun(plan)
     if plan.state != "done":
-        run.begin(stage.name, fields)
+        run.begin(stage.name, fields, again=again)
         try:
             outcome = stage.work(desk)
         except ReasoningRecError as error:
-            slip = isinstance(error, InputError) or run.is_untouched(stage.name)
-            if not (slip and run.take_back(stage.name)):  # a slip must not take away what a finished run has
+            slip = isinstance(error, ConfigError | DataError) or run.is_untouched(stage.name)
+            # A slip must not take away what a finished run has, nor what a sitting before this one has done.
+            if plan.state == "resume" or not (slip and run.take_back(stage.name)):
                 run.fail(stage.name, str(error))
             raise
         run.finish(stage.name, outcome.counts, outcome.notes)
