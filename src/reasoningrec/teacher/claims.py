@@ -1,9 +1,10 @@
 """Whether what a text says beside a citation is what the cited line says: by rule, clause by clause.
 
-A clause runs from the last citation, or the last cut between clauses, to the citation it ends in; a relative clause
-behind a citation ("[H1], which you did not like") belongs to it, too. Neither may say "below the usual" of a line that
-speaks for the item, nor the reverse; turn a reaction of the history round; speak of others where the line is about the
-person; or name the brand, category or price band of another line. Wording outside the lexicon is not judged.
+A clause runs from the last citation, or the last cut between clauses, to the citation it ends in. It may not say
+"below the usual" of a line that speaks for the item, nor the reverse; speak of others where the line is about the
+person; or name the brand, category or price band of another line. Of a relative clause behind a citation ("[H1], which
+you did not like") the first is asked, and that it does not turn the reaction round. Wording outside the lexicon is not
+judged.
 """
 
 from __future__ import annotations
@@ -32,15 +33,20 @@ BADLY = re.compile(
 )
 OTHERS = re.compile(r"(?<!at )\bothers\b|\bpeople who\b|\bthe crowd\b|\bthose who\b|\d people\b", re.IGNORECASE)
 _REACTION = re.compile(r"\b(did not like|liked)\s+\[(H\d+)\]", re.IGNORECASE)
-DISLIKED = re.compile(r"\b(?:not|didn't|never|disliked?|hated?)\b", re.IGNORECASE)
+DISLIKED = re.compile(r"\b(?:not|\w+n't|never|hardly|disliked?|hated?)\b", re.IGNORECASE)
 _CUT = re.compile(r"[.!?:;] |\bbecause\b|\bbut\b")
 _RELATIVE = re.compile(
-    rf"{CITATION.pattern}(?P<said>,? (?:which|that) [^.!?:;,\[]*?)(?=[.!?:;,]|$| and | but | because )"
+    rf"{CITATION.pattern}(?P<said>,? \(?(?:which|that|(?:well |far )?(?:above|below|better|worse|more|less|fewer))\b"
+    r"[^.!?:;,\[]*?)(?=[.!?:;,)]|$| and (?!did )| but | because | that )"
 )
-"""A citation and the relative clause behind it, which ends before the next line's own begins."""
+"""A citation and what is said of it behind it, which ends before the next line's own clause begins."""
 _REACTS = re.compile(
-    r"\b(?:you|they|he|she|user|person)\b.*\b(?:liked?|enjoy(?:ed)?|loved?|disliked?|hated?)\b", re.IGNORECASE
+    r"\b(?:which|that) (?:you|they|he|she|the (?:user|person))\s+(?:\w+ and )?"
+    r"(?P<not>(?:(?:did not|didn't|do not|don't|never|hardly|could not|couldn't|failed to)\s+(?:really |much )?)?)"
+    r"(?P<how>liked?|enjoy(?:ed)?|loved?|dislik(?:e|ed)|hated?)\b(?! to\b)",
+    re.IGNORECASE,
 )
+"""What the person did, told in a relative clause whose object the cited item is."""
 
 
 def hold(why: str, facts: Mapping[str, Fact]) -> bool:
@@ -48,11 +54,14 @@ def hold(why: str, facts: Mapping[str, Fact]) -> bool:
     plain = QUOTED_TITLE.sub("", why)
     behind = [(match["said"], match[1]) for match in _RELATIVE.finditer(plain)]
     said = [(id, told.lower() == "liked") for told, id in _REACTION.findall(plain)]
-    said += [(id, not DISLIKED.search(clause)) for clause, id in behind if _REACTS.search(clause)]
+    told = ((id, _REACTS.search(clause)) for clause, id in behind)
+    said += [(id, not (match["not"] or match["how"].startswith(("dis", "hate")))) for id, match in told if match]
     known = {id: fact.values.get("liked") for id, fact in facts.items() if fact.kind == "history"}
     if any(known.get(id) not in (None, liked) for id, liked in said):
         return False
-    return all(_fits(clause, facts[id], facts) for clause, id in (*behind, *_clauses(plain, facts)) if id in facts)
+    if any(_turns_round(clause, facts[id]) for clause, id in behind if id in facts):
+        return False
+    return all(_fits(clause, facts[id], facts) for clause, id in _clauses(plain, facts) if id in facts)
 
 
 def _clauses(plain: str, facts: Mapping[str, Fact]) -> Iterator[tuple[str, str]]:
@@ -72,10 +81,14 @@ def _clauses(plain: str, facts: Mapping[str, Fact]) -> Iterator[tuple[str, str]]
         start = match.end()
 
 
+def _turns_round(clause: str, fact: Fact) -> bool:
+    """Whether it says of a line that it speaks against the item where it speaks for it, or the reverse."""
+    badly = BADLY.search(clause)
+    return bool(badly if fact.weight >= CLEAR else fact.weight <= -CLEAR and WELL.search(clause) and not badly)
+
+
 def _fits(clause: str, fact: Fact, facts: Mapping[str, Fact]) -> bool:
-    if fact.weight >= CLEAR and BADLY.search(clause):
-        return False
-    if fact.weight <= -CLEAR and WELL.search(clause) and not BADLY.search(clause):
+    if _turns_round(clause, fact):
         return False
     if OTHERS.search(clause) and not fact.id.startswith("C"):
         return False
