@@ -21,7 +21,8 @@ ROOT = Path(reasoningrec.__file__).parent
 # A room may import from the ranks to its left. A comma parts rooms of one rank that never meet; those between two
 # commas or bars, parted by spaces, are one room. The package itself comes last: it only offers names.
 ORDER = (
-    "records errors | config journal prompts rows runs | llm, data | teacher, student, baselines | ranking | evaluation"
+    "records errors unseen | config journal prompts rows runs aside | llm, data | teacher, student, baselines | ranking"
+    " | evaluation"
     " | pipeline recommender cluster | server | cli __main__ | reasoningrec"
 )
 WITH_TORCH = {

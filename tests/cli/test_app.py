@@ -159,6 +159,13 @@ def test_a_fault_of_the_code_itself_is_not_hidden_and_not_told_as_a_find(
     assert app.FAULT in said
 
 
+def test_what_would_steer_a_terminal_is_shown_by_its_code(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,item,rating\nu,i,\x1b[31m5\u202e\n", "utf-8")
+    answer = cli("data", "check", tmp_path / "a.csv")
+    assert r'"\x1b[31m5\u202e" is no number' in answer.err
+    assert not set("\x1b\u202e") & set(answer.err)
+
+
 def test_signs_the_terminal_cannot_show_do_not_stop_it() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "reasoningrec", "--help"],

@@ -65,6 +65,7 @@ def test_where_all_is_liked_nothing_is_above_the_usual() -> None:
     found = told([*people, *mine], "test/a/000003")
     assert found["U1"].text.endswith("usual here: 100 %)")
     assert [found[id_].weight for id_ in ("U1", "C1", "C2")] == [0.0, 0.0, 0.0]
+    assert [fact.id for fact in found.values() if fact.weight > 0 and fact.kind != "history"] == []
     worse = told([*people, Row(500, "q", "i5", 1, 5000), *mine], "test/a/000003")
     assert worse["C1"].weight < 0, "below 100 % there is room"
 

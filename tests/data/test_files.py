@@ -91,7 +91,7 @@ def test_json_lines_keep_lines_and_collect_what_is_no_object(tmp_path: Path) -> 
     table = json_lines(path, "a.jsonl", {"a": pl.String()}, lambda row: (cell(row.get("a")),))
     assert rows(table) == [(1, "1"), (5, "\ufffd")]
     assert [bad.line for bad in table.bad] == [3, 4, 6]
-    assert table.bad[0].problem == "is not a JSON object"
+    assert table.bad[0].problem == "is not a JSON object, as each line must be"
 
 
 @given(st.one_of(st.none(), st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans()))

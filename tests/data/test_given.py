@@ -41,6 +41,13 @@ def test_texts_are_read_from_any_table(tmp_path: Path, name: str) -> None:
     assert found.rows() == [("a", "A clock.", "given"), ("b", "A lamp.", "m-7b")]
 
 
+def test_ids_are_read_as_those_of_the_data_are(tmp_path: Path) -> None:
+    found = texts(
+        written(tmp_path, "t.csv", [{"item": "\u200e b\u200e", "text": "A lamp."}]), "texts.descriptions", "item"
+    )
+    assert found["id"].to_list() == ["b"]
+
+
 def test_without_a_column_of_origins_they_are_given(tmp_path: Path) -> None:
     rows = [{"user": "u", "text": "Likes lamps."}]
     assert texts(written(tmp_path, "t.csv", rows), "texts.profiles", "user").rows() == [("u", "Likes lamps.", "given")]

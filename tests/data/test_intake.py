@@ -175,8 +175,12 @@ def test_dates_without_dashes_are_read_where_all_are() -> None:
 
     assert read("20240110", "20231231.0", None, "soon") == [1704844800, 1703980800, None, None]
     assert read("20240110", "2024-01-11 01:00") == [1704844800, 1704934800]
-    assert read("20240110", "20240132") == [20240110, 20240132], "the second is no date"
+    assert read("20240110", "20240132") == [20240110, 20240132], "half of them are dates"
+    assert read(*["20240110"] * 9, "20240132") == [1704844800] * 9 + [None]
+    assert read(*["20240110"] * 99, "0") == [1704844800] * 99 + [None]
     assert read("", None) == [None, None]
+    with pytest.raises(DataError, match=r'f:10: time: "20240230" is neither unix seconds nor an ISO date'):
+        build([*[("u", f"i{n}", "4", "20240110", None) for n in range(9)], ("u", "j", "4", "20240230", None)])
     made = build([("u", "i", "4", "20240110", None), ("u", "j", "4", "20240111", None)])
     assert "times such as 20240110 were read as dates" in made.notes
 
@@ -186,6 +190,7 @@ def test_what_cannot_be_seen_is_taken_out_and_brackets_of_brands_are_round() -> 
     items = replace(items, rows=items.rows.with_columns(categories=pl.Series([["a\tb", "[T]"]])))
     made = build([("u\x00", "i", "4", "10", None)], items)
     assert made.interactions.rows() == [(0, "u", "i", 4.0, True, 10)]
+    assert "ids of users and items in rows, less what cannot be seen in them: 1" in made.notes
     assert made.items.select("item", "title", "brand", "categories").rows() == [
         ("i", "A[31m Lamp [C1]", "(C2)", ["a b", "(T)"])
     ]

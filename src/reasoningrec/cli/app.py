@@ -16,6 +16,7 @@ from rich.console import Console
 from reasoningrec import __version__
 from reasoningrec.cli import ask, audit, batch, cache, compare, data, runs, student, texts
 from reasoningrec.errors import MissingExtraError, ReasoningRecError
+from reasoningrec.unseen import shown
 
 WRONG_INPUT, FAILED, INTERRUPTED, CLOSED = 2, 3, 130, 141
 FAULT = "the above is a fault of reasoningrec: please report it. What a run has done is kept."
@@ -109,7 +110,7 @@ def _stop(message: str, code: int) -> NoReturn:
     console = Console(stderr=True)
     if code != INTERRUPTED:
         console.print("error: ", style="bold red", end="")
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(message), markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 
 

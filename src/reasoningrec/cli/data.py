@@ -27,6 +27,7 @@ def check(
     """Print what was found, what is odd, and what would happen. Changes nothing."""
     from reasoningrec.data.check import check as look
     from reasoningrec.data.load import guess, load
+    from reasoningrec.unseen import shown
 
     data, name, windows = guess(path)
     if history:
@@ -44,7 +45,7 @@ def check(
         table.add_column(width=min(longest, console.width // 2), overflow="fold")
         table.add_column(overflow="fold")
         for _, what, figure in rows:
-            table.add_row("", Text(what), Text(figure))
+            table.add_row("", Text(shown(what)), Text(shown(figure)))
         _say(console, f"\n{section}")
         console.print(table)
 

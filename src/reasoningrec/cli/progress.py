@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 
 from reasoningrec.errors import InputError
+from reasoningrec.unseen import shown
 
 if TYPE_CHECKING:
     from reasoningrec.runs import StagePlan
@@ -113,7 +114,7 @@ class Screen:
             self._say(f"{name}: {lost:,} zero-shot queries got no answer; --retry-failed asks again", "yellow")
 
     def _say(self, text: str, style: str = "") -> None:
-        self._console.print(f"  {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"  {shown(text)}", style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -184,6 +184,7 @@ def status(folder: Path = RUN) -> None:
     from reasoningrec.cli.progress import in_words
     from reasoningrec.pipeline.line import out_of_date
     from reasoningrec.runs import Run
+    from reasoningrec.unseen import shown
 
     run = Run.read(folder)
     times, holder, since = run.times(), run.holder(), out_of_date(run)
@@ -211,7 +212,7 @@ def status(folder: Path = RUN) -> None:
         if spent := times.get(name, {}).get("spent"):
             table.add_row("", "", "", f"[dim]last sitting: {in_words(spent)}[/dim]")
         if record is not None and state == "failed":
-            table.add_row("", "", "", Text("; ".join(record.notes), style="red"))
+            table.add_row("", "", "", Text(shown("; ".join(record.notes)), style="red"))
     console.print(table, highlight=False)
     if any("spent" in entry for entry in times.values()):
         _say_what_was_paid(console, run)

@@ -7,6 +7,7 @@ it (no reaction counted) is left out, save [C1], which then says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from reasoningrec.data.attributes import Attributes
 from reasoningrec.records import Evidence, Fact, Item, Number, Query
@@ -59,6 +60,8 @@ def facts(query: Query, target: Item, items: Mapping[str, Item], numbers: Number
     lines += [Fact("T", "target", describe_item(target), 0.0, {"title": short_title(target.title)})]
     lines += _user(query, target, numbers, attributes)
     lines += _crowd(query, target, items, numbers)
+    if round(100 * numbers["base"]) in (0, 100):
+        lines = [replace(line, weight=_within(line.weight, numbers)) if line.id[0] in "UC" else line for line in lines]
     return Evidence(query.id, tuple(lines), numbers)
 
 
@@ -98,14 +101,13 @@ def _user(query: Query, target: Item, numbers: Numbers, attributes: Attributes) 
     lines = []
     n, s = int(numbers["user_n"]), int(numbers["user_liked"])
     if n:
+        text = f"liked {s} of {n} rated so far ({_percent(s, n)}; usual here: {round(100 * numbers['base'])} %)"
         usual = round(100 * numbers["base"])
-        text = f"liked {s} of {n} rated so far ({_percent(s, n)}; usual here: {usual} %)"
-        values: dict[str, Number] = {"n": n, "liked": s, "usual": usual}
-        lines.append(Fact("U1", "user-share", text, _within(numbers["user"], numbers), values, shared=True))
+        lines.append(Fact("U1", "user-share", text, numbers["user"], {"n": n, "liked": s, "usual": usual}, shared=True))
     if len(query.history) >= 2:
         last = [reaction.liked for reaction in query.history[-3:]]
         words = ", ".join("liked" if liked else "not" for liked in last)
-        values = {"n": len(last), "liked": sum(last), "words": words}
+        values: dict[str, Number] = {"n": len(last), "liked": sum(last), "words": words}
         lines.append(Fact("U2", "recent", f"the last {len(last)}: {words}", numbers["recent"], values, shared=True))
     for key, name, kind in (
         ("U3", "brand", "own-brand"),
@@ -137,8 +139,7 @@ def _crowd(query: Query, target: Item, items: Mapping[str, Item], numbers: Numbe
     text = (
         f"{s} of {n} others liked it ({_percent(s, n)}; usual here: {usual} %)" if n else "no one else has rated it yet"
     )
-    weight = _within(numbers["item"], numbers) if n else 0.0
-    lines = [Fact("C1", "item-share", text, weight, {"n": n, "liked": s, "usual": usual})]
+    lines = [Fact("C1", "item-share", text, numbers["item"] if n else 0.0, {"n": n, "liked": s, "usual": usual})]
     lines += _co_liked(query, items, numbers)
     n = int(numbers["crowd_brand_n"])
     if target.brand and n:
@@ -168,11 +169,11 @@ def _co_liked(query: Query, items: Mapping[str, Item], numbers: Numbers) -> list
         "did": did,
     }
     text = f"of {n} who also {did} [H{place + 1}], {s} liked this one"
-    return [Fact("C2", "co-liked", text, _within(numbers[f"h{at}_co"], numbers), values)]
+    return [Fact("C2", "co-liked", text, numbers[f"h{at}_co"], values)]
 
 
 def _within(weight: float, numbers: Numbers) -> float:
-    """A weight against the usual share; none where that is 100 % (nothing is above it) or 0 % (nothing below)."""
+    """A weight that counts give; none where nothing is above the usual share, 100 %, or nothing below it, 0 %."""
     usual = round(100 * numbers["base"])
     return 0.0 if (weight > 0 and usual == 100) or (weight < 0 and usual == 0) else weight
 

@@ -230,7 +230,7 @@ def _objects(path: Path, file: str, bad: list[BadRow]) -> Iterator[tuple[int, di
             if isinstance(value, dict):
                 yield line, value
             else:
-                bad.append(BadRow(file, line, "row", "is not a JSON object"))
+                bad.append(BadRow(file, line, "row", "is not a JSON object, as each line must be"))
 
 
 def _texts(names: Iterable[str]) -> Schema:

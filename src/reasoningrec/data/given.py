@@ -14,7 +14,7 @@ import polars as pl
 
 from reasoningrec.data.corpus import GIVEN
 from reasoningrec.data.files import LINE, require
-from reasoningrec.data.intake import refuse
+from reasoningrec.data.intake import ids, refuse
 from reasoningrec.data.tables import table
 from reasoningrec.errors import DataError
 
@@ -64,5 +64,5 @@ def _rows(path: Path, setting: str, columns: Sequence[str]) -> pl.DataFrame:
     if "origin" not in rows.columns:
         rows = rows.with_columns(origin=pl.lit(ORIGIN))
     texts = pl.col(pl.String).fill_null("").str.strip_chars()
-    rows = rows.with_columns(texts)
+    rows = rows.with_columns(texts).with_columns(ids(pl.col(name)) for name in ("user", "item") if name in columns)
     return rows.with_columns(origin=pl.when(pl.col("origin") == "").then(pl.lit(ORIGIN)).otherwise(pl.col("origin")))

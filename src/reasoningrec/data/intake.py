@@ -4,7 +4,8 @@
   empty, no time, before 1970 or after 2099. Bad rows (and lines that are no rows: see `files`) are collected; the run
   stops and shows the first ten and their number, unless `data.on_bad_rows = "skip"`, which leaves them out and counts.
 - A time is unix seconds, milliseconds (a number above 1e11), or an ISO date or date-time; without an offset it is UTC.
-  Where every number of a file reads as a date (20240110, in August 1970 if it were seconds), they are dates.
+  Where nine in ten numbers of a file read as dates (20240110, in August 1970 if it were seconds), they are dates, and
+  the others are bad.
 - Exact repeats of a row (same user, item, time, rating, summary and text) are dropped, all but the first, unless the
   source says that its repeats are meant. Other repeats of a (user, item) stay; with `data.repeats = "first"` each takes
   the rating of the first in (time, file order).
@@ -30,15 +31,18 @@ from reasoningrec.config import DataConfig
 from reasoningrec.data.corpus import INTERACTIONS, ITEMS, REVIEWS, BadRow, Corpus
 from reasoningrec.data.files import LINE, Table
 from reasoningrec.errors import DataError
+from reasoningrec.unseen import UNSEEN
 
 LATEST = 4_102_444_800  # 2100-01-01, in unix seconds
 MILLISECONDS = 1e11
+DATES = 0.9
+"""Of the numbers of a file read as dates: then they are dates."""
 SHOWN = 10
+IDS = ("user", "item")
 STAMP = (
     r"^(?<day>\d{4}-\d{2}-\d{2})(?:[T ](?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:\.\d+)?)?)?"
     r"\s*(?:Z|UTC|(?<sign>[+-])(?<ahead>\d{2}):?(?<past>\d{2}))?$"
 )
-UNSEEN = r"[\p{Cc}\u{200e}\u{200f}\u{202a}-\u{202e}\u{2066}-\u{2069}]"
 COMPACT = r"^((?:19[7-9]|20\d)\d{5})(?:\.0)?$"
 PRICE = r"^\s*[^\d\s.,-]{0,4}\s*(?<low>\d[\d,]*(?:\.\d+)?)(?:\s*-\s*[^\d\s.,-]{0,4}\s*(?<high>\d[\d,]*(?:\.\d+)?))?\s*$"
 
@@ -74,6 +78,12 @@ def corpus(config: DataConfig, name: str, raw: Raw) -> Corpus:
         notes.append("times above 1e11 were read as milliseconds")
     if any("time" in table.rows.columns and _dates(table.rows["time"]) is not None for table in raw.interactions):
         notes.append("times such as 20240110 were read as dates")
+    unseen = [table.rows[name].str.strip_chars().str.contains(UNSEEN) for table in raw.interactions for name in IDS]
+    _note(
+        notes,
+        sum(int(each.sum()) for each in unseen),
+        "ids of users and items in rows, less what cannot be seen in them",
+    )
     rows = _deduplicate(rows, notes, meant=raw.repeats_are_meant)
     rows = _rate(rows, config, notes)
     return Corpus(
@@ -150,7 +160,12 @@ def _check_items(table: Table) -> pl.DataFrame:
 
 
 def _strip(column: str) -> pl.Expr:
-    return pl.col(column).str.strip_chars().str.replace_all(UNSEEN, "").fill_null("")
+    return ids(pl.col(column)).fill_null("")
+
+
+def ids(text: pl.Expr) -> pl.Expr:
+    """Ids without blanks around them and without what cannot be seen."""
+    return text.str.replace_all(UNSEEN, "").str.strip_chars()
 
 
 def _empty(column: str) -> pl.Expr:
@@ -185,11 +200,13 @@ def seconds(times: pl.Series) -> pl.Series:
 
 
 def _dates(times: pl.Series) -> pl.Series | None:
-    """Each text with 20240110 as 2024-01-10; None unless all that are numbers are such dates."""
+    """20240110 as 2024-01-10, null for other numbers; None unless nine in ten numbers are such dates."""
     plain = times.str.strip_chars()
     day = plain.str.extract(COMPACT).str.to_date("%Y%m%d", strict=False).dt.to_string("%Y-%m-%d")
     number = plain.cast(pl.Float64, strict=False).is_not_null()
-    return day.fill_null(plain) if number.any() and day.is_not_null().filter(number).all() else None
+    if not number.any() or (day.is_not_null() & number).sum() < DATES * int(number.sum()):
+        return None
+    return pl.select(pl.when(number & day.is_null()).then(None).otherwise(day.fill_null(plain))).to_series()
 
 
 PARTS = ("hour", "minute", "second", "ahead", "past")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def read(config: DataConfig, name: str) -> Corpus:
 
 
 def own_columns(path: Path) -> dict[str, str]:
-    """The columns of interactions that a table has by our names (setting -> column); of JSON lines, the first one's.
+    """The columns of interactions that a table has by our names (setting -> column); of JSON lines, the first 1000's.
 
     Nothing where the file cannot be read: `read` says why.
     """
@@ -57,16 +58,22 @@ def own_columns(path: Path) -> dict[str, str]:
             found = parquet.read_schema(path).names
         else:
             with open_bytes(path) as stream:
-                lines = (line.decode("utf-8-sig", "replace").strip() for line in stream)
-                header = next(filter(None, lines), "")
-            found = list(json.loads(header)) if kind in JSON else _cells(header, SEPARATORS[kind])
-    except (ArrowException, OSError, EOFError, ValueError, TypeError, RecursionError):
+                lines = filter(None, (line.decode("utf-8-sig", "replace").strip() for line in stream))
+                if kind in JSON:
+                    found = [key for line in islice(lines, 1000) for key in _keys(line)]
+                else:
+                    found = [cell.strip().strip('"') for cell in next(lines, "").split(SEPARATORS[kind])]
+    except (ArrowException, OSError, EOFError):
         return {}
     return {key: key for key in INTERACTIONS if key in found}
 
 
-def _cells(header: str, separator: str) -> list[str]:
-    return [cell.strip().strip('"') for cell in header.split(separator)]
+def _keys(line: str) -> list[str]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return list(row) if isinstance(row, dict) else []
 
 
 def suffix(path: Path) -> str:

@@ -16,6 +16,7 @@ from reasoningrec.data.facts import short_title
 from reasoningrec.records import Case, Fact
 from reasoningrec.student.form import CUE
 from reasoningrec.student.shorthand import CITATION, leanings
+from reasoningrec.unseen import without_unseen
 
 PROMPT: Final = "recommend"
 PUBLISHED: Final = "as-published"
@@ -176,7 +177,7 @@ def _weighed(fact: Fact) -> str:
 
 def clean(text: str) -> str:
     """On one line, and without what a tokenizer could take for its end token."""
-    return " ".join(text.replace("<|", "<").split())
+    return without_unseen(text.replace("<|", "<"))
 
 
 def _prose(text: str) -> str:

@@ -7,11 +7,10 @@ import re
 from collections.abc import Sequence
 
 from reasoningrec.errors import TeacherError
+from reasoningrec.unseen import without_unseen
 
 _FENCE = re.compile(r"\A```(?:json)?\s*(.*?)\s*```\Z", re.DOTALL | re.IGNORECASE)
 CITATION = re.compile(r"\[(T|[HUC][1-9]\d{0,2})\]")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters and direction marks, which would reach terminals and pages."""
 QUOTED_TITLE = re.compile(r'"[^"]*"|“[^”]*”')
 
 
@@ -28,7 +27,7 @@ def read(text: str, names: Sequence[str]) -> dict[str, str]:
     texts = {}
     for name in names:
         value = values.get(name.lower())
-        texts[name] = _line(value) if isinstance(value, str) else ""
+        texts[name] = without_unseen(value) if isinstance(value, str) else ""
         if not texts[name]:
             raise TeacherError(f'the answer has no text under "{name.lower()}"')
     return texts
@@ -58,15 +57,11 @@ def labelled(text: str, names: Sequence[str]) -> dict[str, str]:
         label = next(known for known in names if known.lower() == name.lower())
         if label in found:
             raise TeacherError(f"the answer has two lines `{label}:`")
-        found[label] = _line(value)
+        found[label] = without_unseen(value)
     for name in names:
         if not found.get(name):
             raise TeacherError(f"the answer has no line `{name}: ...`")
     return found
-
-
-def _line(text: str) -> str:
-    return _UNSEEN.sub("", " ".join(text.split()))
 
 
 def decision(text: str) -> bool:

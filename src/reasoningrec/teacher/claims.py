@@ -31,7 +31,7 @@ BADLY = re.compile(
     r"few things win)\b",
     re.IGNORECASE,
 )
-OTHERS = re.compile(r"(?<!at )\bothers\b|\bpeople who\b|\bthe crowd\b|\bthose who\b|\d people\b", re.IGNORECASE)
+OTHERS = re.compile(r"(?<!at )(?<!as )\bothers\b|\bpeople who\b|\bthe crowd\b|\bthose who\b|\d people\b", re.IGNORECASE)
 _REACTION = re.compile(r"\b(did not like|liked)\s+\[(H\d+)\]", re.IGNORECASE)
 DISLIKED = re.compile(r"\b(?:not|\w+n't|never|hardly|disliked?|hated?)\b", re.IGNORECASE)
 _CUT = re.compile(r"[.!?:;] |\bbecause\b|\bbut\b")
