@@ -82,11 +82,10 @@ def run_line(
     if NAMES.index(until) >= NAMES.index("baselines"):
         baselines.check_baselines(space)
     with Run.open(folder, create=True) as run:
-        again = _failed(run) if retry_failed else set()
-        _check_models(config, run, NAMES[: NAMES.index(until) + 1], again)
+        _check_models(config, run, NAMES[: NAMES.index(until) + 1], _failed(run) if retry_failed else set())
         run.configure(config.model_dump(mode="json"), version=__version__)
         for stage in STAGES[: NAMES.index(until) + 1]:
-            _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener, again=stage.name in again)
+            _run_stage(stage, Desk(run, space, listener.moved, stage.name), listener, retry_failed=retry_failed)
 
 
 def estimate(folder: Path, config: Config, listener: Listener, stages: Sequence[str]) -> list[Estimate]:
@@ -228,11 +227,12 @@ def fields_of(stage: Stage, run: Run, space: Workspace) -> dict[str, Json]:
     return {**stage.fields(space), **{f"stage {name}": run.stages[name].outcome for name in stage.reads}}
 
 
-def _run_stage(stage: Stage, desk: Desk, listener: Listener, *, again: bool) -> None:
+def _run_stage(stage: Stage, desk: Desk, listener: Listener, *, retry_failed: bool) -> None:
     run = desk.run
     fields = fields_of(stage, run, desk.space)
-    if not again and run.stage(stage.name, fields).state != "done":
+    if run.stage(stage.name, fields).state != "done":
         run.take_back(stage.name, fingerprint(fields))  # by these settings it was done before others were tried
+    again = retry_failed and stage.name in _failed(run)
     plan = run.stage(stage.name, fields, again=again)
     listener.begun(plan)
     if plan.state != "done":
