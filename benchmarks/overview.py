@@ -115,8 +115,7 @@ def overview() -> str:
         "# Every system, every dataset",
         "Made by `make bench` from `decisions.jsonl`. AUC with 95 % intervals over clusters of twins; where training "
         "was repeated with other seeds, the mean of AUCs and of the intervals' ends, ± the standard deviation over "
-        "seeds. Bold: the highest of its column. †: by an earlier form of the decision or the prompt, not measured "
-        "again so far.",
+        "seeds. Bold: the highest of its column. †: by an earlier form of the decision, not measured again so far.",
         f"![{ALT}](bench.svg)",
         "`paper` has the texts that the authors published, their descriptions and profiles, on fashion, beauty and "
         "ml-1m. They released none for amazon-fashion-5core and demo: there it is our own texts, written from all "

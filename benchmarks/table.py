@@ -38,8 +38,6 @@ PARTS = {
 }
 DECISIONS = ("reasoningrec", "no-student", "no-description", "no-profile", "no-evidence", "no-rationale", "tallrec")
 """Methods that are a fused decision."""
-UNHINTED = ("no-evidence", "tallrec")
-"""Methods that were still told which lines of the history speak for and against, in rows that name no prompt."""
 OURS = ("reasoningrec", "student", "no-", "tallrec", "few-shot-student")
 """How the names of our own methods begin."""
 RECIPES = ("tallrec-student", "published-")
@@ -85,9 +83,8 @@ def decision_mark(settings: Json) -> str:
 
 
 def is_outdated(row: dict[str, Any]) -> bool:
-    """Whether it is a figure of a fused decision, or of a prompt, that is no longer the one of the code."""
-    hinted = row["method"].startswith(UNHINTED) and "prompt" not in row
-    return hinted or (row["method"] in DECISIONS and row.get("decision") != decision_mark(fuse.settings()))
+    """Whether it is a figure of a fused decision that is no longer the one of the code."""
+    return row["method"] in DECISIONS and row.get("decision") != decision_mark(fuse.settings())
 
 
 def tables() -> str:
@@ -99,7 +96,7 @@ def tables() -> str:
     more = [_students(students), _speed(speed), _scale(speed)]
     parts += [_calibration(decisions), _ablations(decisions), _explanations(explanations, decisions)]
     if any("†" in part for part in parts):
-        parts.append("† By an earlier form of the decision or the prompt, not measured again so far.")
+        parts.append("† By an earlier form of the decision, not measured again so far.")
     if any("‡" in part for part in parts):
         parts.append("‡ The whole and the part were measured on different kinds of processor, which moves a student as "
                      "another seed does, though the seed is the same.")  # fmt: skip
@@ -236,7 +233,7 @@ def _ablations(rows: list[dict[str, Any]]) -> str:
 def _gained(part: list[dict[str, Any]], whole: list[dict[str, Any]]) -> str:
     """Mean difference over the seeds that both have, its spread, and their number; "–" without any.
 
-    Marked † where a row is outdated, ‡ where machines are not the same: another one moves a student as a seed does.
+    Marked ‡ where machines are not the same: another one moves a student as a seed does.
     """
     ours, theirs = ({row["seed"]: row for row in rows} for rows in (part, whole))
     shared = sorted(ours.keys() & theirs)
@@ -244,9 +241,8 @@ def _gained(part: list[dict[str, Any]], whole: list[dict[str, Any]]) -> str:
         return "–"
     apart = [ours[seed]["auc"] - theirs[seed]["auc"] for seed in shared]
     spread = f" ± {stdev(apart):.3f}" if len(apart) > 1 else ""
-    old = " †" * any(is_outdated(row) for row in part)
     elsewhere = " ‡" * any(ours[seed]["machine"] != theirs[seed]["machine"] for seed in shared)
-    return f"{round(fmean(apart), 3) + 0.0:+.3f}{spread} ({len(shared)}){old}{elsewhere}"
+    return f"{round(fmean(apart), 3) + 0.0:+.3f}{spread} ({len(shared)}){elsewhere}"
 
 
 def _mean_difference(first: dict[int, float], second: dict[int, float]) -> float:

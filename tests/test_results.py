@@ -117,7 +117,6 @@ def test_a_part_taken_out_is_held_against_the_same_seeds(table: ModuleType) -> N
     assert table._gained(rows({0: 0.8, 2: 0.9, 3: 0.1}), whole) == "+0.050 ± 0.071 (2)"
     assert table._gained([], whole) == "–"
     assert table._gained(rows({1: 0.7}, machine="other"), whole) == "-0.100 (1) ‡"
-    assert table._gained(rows({1: 0.7}, method="tallrec-student"), whole) == "-0.100 (1) †"
 
 
 def test_in_hindsight_a_baseline_of_few_shots_counts_and_a_student_does_not(table: ModuleType) -> None:
