@@ -157,8 +157,8 @@ def _audits(rows: list[dict[str, Any]]) -> str:
         "names how many of how many comparisons; what is not provable has no times, or texts that were written "
         "elsewhere. Beside it the AUC, on test, of a classifier that reads the target's text alone, and what the "
         "student gains in AUC from being shown the descriptions, ours and that of the published method with 256 shots "
-        "(seed 0, paired, where both runs were at hand; runs of the audit's own, so that they differ from the tables' as "
-        "another seed does).",
+        "(seed 0, paired, where both runs were at hand; runs of the audit's own, so that they differ from the tables' "
+        "as another seed does).",
         "",
         "| dataset | protocol | passed | found | not provable | without the description | with it | what it adds "
         "| the student's gain | as published |",
