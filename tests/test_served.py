@@ -23,7 +23,7 @@ from reasoningrec.rows import read_jsonl
 from reasoningrec.runs import Run
 from reasoningrec.student.bases import Student
 from reasoningrec.student.write import WriteLimits, opened_texts
-from running import SMALL, Cli
+from running import SMALL, Cli, files
 
 QUICK = "timeout_seconds = 30.0\nretries = 1\nbackoff_seconds = 0.001\nconcurrency = 2\n"
 
@@ -197,7 +197,7 @@ def test_a_server_that_cannot_is_told_and_nothing_is_made_up(
     assert answer.code == 3
     assert says in answer.err
     assert "Traceback" not in answer.err
-    assert not (run / "score.jsonl").exists()
+    assert files(run) == files(one), "what the student on this machine answered stays"
     if "500" in says:
         server.hurt = unhurt
         assert cli("run", "--run", run, config).code == 0, "the same command goes on"
@@ -230,7 +230,7 @@ def test_a_server_that_says_neither_word_to_anything_is_told(
     assert answer.code == 3
     assert "not one of 120 answers is Yes or No" in answer.err
     assert "student check" in answer.err
-    assert not (run / "score.jsonl").exists()
+    assert files(run) == files(one), "what the student on this machine answered stays"
     server.hurt = unhurt
     assert "`reasoningrec cache prune --model shop`" in answer.err
     assert cli("cache", "prune", "--model", "shop", "--yes").code == 0

@@ -55,7 +55,9 @@ def hold(why: str, facts: Mapping[str, Fact]) -> bool:
     behind = [(match["said"], match[1]) for match in _RELATIVE.finditer(plain)]
     said = [(id, told.lower() == "liked") for told, id in _REACTION.findall(plain)]
     told = ((id, _REACTS.search(clause)) for clause, id in behind)
-    said += [(id, not (match["not"] or match["how"].startswith(("dis", "hate")))) for id, match in told if match]
+    said += [
+        (id, not (match["not"] or match["how"].lower().startswith(("dis", "hate")))) for id, match in told if match
+    ]
     known = {id: fact.values.get("liked") for id, fact in facts.items() if fact.kind == "history"}
     if any(known.get(id) not in (None, liked) for id, liked in said):
         return False
