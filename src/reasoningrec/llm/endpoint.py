@@ -64,7 +64,10 @@ class _Flight:
 
     def __init__(self, board: Callable[[], aiohttp.ClientSession], gate: Gate) -> None:
         self.gate, self._board = gate, board
-        self.landed: queue.SimpleQueue[tuple[Request, Outcome] | BaseException] = queue.SimpleQueue()
+        self.news: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
+        """The id of a request that has landed, or what ended the flight."""
+        self.landed: dict[str, tuple[Request, Outcome]] = {}
+        """By the id of the request, until it is handed on."""
         self.tickets: dict[str, int] = {}
         """Of the purse, by the id of the request, for all that is not handed on yet."""
         self.stop: TeacherError | None = None
@@ -91,12 +94,9 @@ class _Flight:
         self._tell(self._start, request, call)
 
     def arrived(self) -> Iterator[tuple[Request, Outcome]]:
-        """What has landed and was not taken; gives up the rest."""
+        """What has landed and was not handed on; gives up the rest."""
         self.close()
-        while not self.landed.empty():
-            landed = self.landed.get()
-            if not isinstance(landed, BaseException):
-                yield landed
+        yield from list(self.landed.values())
 
     def close(self) -> None:
         """Give up what is on its way."""
@@ -113,7 +113,7 @@ class _Flight:
         try:
             asyncio.run(self._travel())
         except BaseException as error:  # noqa: BLE001 - raised where `send` waits
-            self.landed.put(error)
+            self.news.put(error)
             self._ready.set()
 
     async def _travel(self) -> None:
@@ -132,8 +132,13 @@ class _Flight:
 
     def _land(self, request: Request, task: asyncio.Task[Outcome]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            self.landed.put(task.exception() or (request, task.result()))
+        if task.cancelled():
+            return
+        if error := task.exception():
+            self.news.put(error)
+        else:
+            self.landed[request.id] = request, task.result()
+            self.news.put(request.id)
 
 
 class _Ahead:
@@ -239,10 +244,10 @@ class Endpoint:
 
     def _fly(self, flight: _Flight, left: _Ahead) -> Iterator[tuple[Request, Answer]]:
         while self._start(flight, left) or flight.tickets:
-            landed = flight.landed.get()
-            if isinstance(landed, BaseException):
-                raise landed
-            yield self._landed(flight, *landed)
+            news = flight.news.get()
+            if isinstance(news, BaseException):
+                raise news
+            yield self._landed(flight, *flight.landed[news])
         if flight.stop:
             raise flight.stop
         if left.peek() is not None:
@@ -263,9 +268,13 @@ class Endpoint:
         return len(flight.tickets) > before
 
     def _landed(self, flight: _Flight, request: Request, outcome: Outcome) -> tuple[Request, Answer]:
-        """Keeps the accounts of a request that is answered, or is not."""
+        """Keeps the accounts of a request that is answered, or is not, and hands it on.
+
+        An interrupt comes where a function is called. It counts as handed on after the last call only, so that whoever
+        is interrupted before that finds it among what has landed.
+        """
         answer = outcome.answer
-        self.purse.settle(flight.tickets.pop(request.id), answer.usage)
+        self.purse.settle(flight.tickets[request.id], answer.usage)
         self.tally.unanswered += not answer.received
         flight.unanswered_in_a_row = 0 if answer.received else flight.unanswered_in_a_row + 1
         if outcome.fatal:
@@ -273,6 +282,7 @@ class Endpoint:
         elif flight.unanswered_in_a_row >= GIVE_UP:
             text = f"{self.url}: {GIVE_UP} requests in a row got no answer, the last because of: {answer.error}"
             flight.stop = flight.stop or TeacherError(text, hint=NOT_WELL)
+        del flight.tickets[request.id], flight.landed[request.id]
         return request, answer
 
     def _board(self) -> aiohttp.ClientSession:

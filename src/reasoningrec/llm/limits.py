@@ -198,11 +198,16 @@ class Purse:
         return self._next
 
     def settle(self, ticket: int, usage: Usage) -> None:
-        """The call is over and used `usage`."""
-        worst = self._reserved.pop(ticket)
+        """The call is over and used `usage`; said again, as after an interrupt, it changes nothing."""
+        worst = self._reserved.get(ticket)
+        if worst is None:
+            return
+        cost = cost_of(usage, self.price)
+        # nothing is called from here on: an interrupt comes before all of it, or after
         self._waiting = (self._waiting[0] - worst.input_tokens, self._waiting[1] - worst.output_tokens)
         self.tokens += usage.input_tokens + usage.output_tokens
-        self.cost += cost_of(usage, self.price)
+        self.cost += cost
+        del self._reserved[ticket]
 
     def exhausted(self) -> TeacherError:
         """The error to stop with."""

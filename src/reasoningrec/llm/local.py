@@ -119,14 +119,17 @@ class Local:
         queue = iter(requests)
         ahead = next(queue, None)
         while ahead is not None:
-            window, ahead = self._reserve(ahead, queue)
-            if not window:
-                raise self.purse.exhausted()
-            yield from self._answer(window)
+            window: list[Asked] = []
+            try:
+                ahead = self._reserve(window, ahead, queue)
+                if not window:
+                    raise self.purse.exhausted()
+                yield from self._answer(window)
+            finally:
+                self._settle(window, [Usage()] * len(window))  # what is left
 
-    def _reserve(self, first: Request, queue: Iterator[Request]) -> tuple[list[Asked], Request | None]:
-        """What the purse allows of the next window, and the first request that is not in it."""
-        window: list[Asked] = []
+    def _reserve(self, window: list[Asked], first: Request, queue: Iterator[Request]) -> Request | None:
+        """Fills the next window with what the purse allows; the first request that is not in it."""
         request: Request | None = first
         while request is not None and len(window) < WINDOW * self.config.batch_size:
             prompt, ticket = self._prompt(request), None
@@ -136,30 +139,27 @@ class Local:
                     break
             window.append(Asked(request, prompt, ticket))
             request = next(queue, None)
-        return window, request
+        return request
 
     def _answer(self, window: Sequence[Asked]) -> Iterator[tuple[Request, Answer]]:
         yield from ((asked.request, self._too_long(asked)) for asked in window if asked.ticket is None)
         waiting = [asked for asked in window if asked.ticket is not None]
         waiting.sort(key=lambda asked: -len(asked.prompt.tokens))
-        try:
-            while waiting:
-                batch = waiting[: self._batch]
-                answers = self._attempt(batch)
-                if answers is None and len(batch) > 1:
-                    self._batch = len(batch) // 2
-                    continue
-                answers = answers or [_no_memory()]
-                del waiting[: len(batch)]
-                self._settle(batch, [answer.usage for answer in answers])
-                yield from ((asked.request, answer) for asked, answer in zip(batch, answers, strict=True))
-        finally:
-            self._settle(waiting, [Usage()] * len(waiting))
+        while waiting:
+            batch = waiting[: self._batch]
+            answers = self._attempt(batch)
+            if answers is None and len(batch) > 1:
+                self._batch = len(batch) // 2
+                continue
+            answers = answers or [_no_memory()]
+            del waiting[: len(batch)]
+            self._settle(batch, [answer.usage for answer in answers])
+            yield from ((asked.request, answer) for asked, answer in zip(batch, answers, strict=True))
 
     def _settle(self, batch: Sequence[Asked], used: Sequence[Usage]) -> None:
         for asked, usage in zip(batch, used, strict=True):
-            assert asked.ticket is not None
-            self.purse.settle(asked.ticket, usage)
+            if asked.ticket is not None:
+                self.purse.settle(asked.ticket, usage)
 
     def _attempt(self, batch: Sequence[Asked]) -> list[Answer] | None:
         """The answers to a batch; None where memory does not suffice."""

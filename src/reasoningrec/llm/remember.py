@@ -80,8 +80,8 @@ class Remembering:
 
         try:
             with contextlib.closing(self._send(mine())) as answers:
-                for asked, answer in answers:
-                    yield from self._keep(asked, answer, queue)
+                for queue.landed in answers:
+                    yield from self._keep(*queue.landed, queue)
                     while ready:
                         yield ready.popleft()
         finally:
@@ -89,7 +89,9 @@ class Remembering:
         yield from ready
 
     def _rescue(self, queue: _Queue) -> None:
-        """Keep what had come when whoever took the replies was interrupted."""
+        """Keep what had come when we, or whoever took the replies, were interrupted."""
+        if queue.landed and queue.landed[0].id in queue.bodies:
+            deque(self._keep(*queue.landed, queue), maxlen=0)
         while self.model.rescued:
             deque(self._keep(*self.model.rescued.pop(), queue), maxlen=0)
 
@@ -117,16 +119,18 @@ class Remembering:
         return state == "ours"
 
     def _keep(self, request: Request, answer: Answer, queue: _Queue) -> Iterator[Reply]:
-        """Replies to a request and to its likes."""
-        key, body = queue.bodies.pop(request.id)
-        likes = queue.asked.pop(key)
+        """Replies to a request and to its likes. Until it is kept it is among those on their way."""
+        key, body = queue.bodies[request.id]
         if answer.received:
             self.cache.put(key, body, answer, self.buyer)
+        else:
+            self.cache.release(key)
+        del queue.bodies[request.id]
+        likes = queue.asked.pop(key)
+        if answer.received:
             self.spending.asked += 1
             self.spending.usage += answer.usage
             self.spending.cached += len(likes) - 1
-        else:
-            self.cache.release(key)
         yield from (reply_of(like, answer) for like in likes)
 
 
@@ -139,6 +143,8 @@ class _Queue:
         """Key -> the request on its way, and others that are the same to the model."""
         self.bodies: dict[str, tuple[str, Mapping[str, Json]]] = {}
         """Id -> (key, body) of those on their way."""
+        self.landed: tuple[Request, Answer] | None = None
+        """The latest answer."""
         self.theirs: list[Request] = []
         self.batched = 0
 
