@@ -24,7 +24,7 @@ demo: $(VENV)/.student ## run the whole line on a made shop and print five expla
 
 bench: $(VENV)/.bench ## measure every method on every dataset (hours; goes on where it stopped; REASONINGREC_DATA=FOLDER)
 	$(BIN)/python benchmarks/decisions.py --seeds 0 1 2 --keep-going
-	$(BIN)/python benchmarks/decisions.py --seeds 0 1 2 --keep-going --variants no-description no-profile no-evidence no-rationale tallrec published-64 published-128 published-256 published-bare few-shot
+	$(BIN)/python benchmarks/decisions.py --seeds 0 1 2 --keep-going --variants no-description no-profile no-evidence no-rationale tallrec published-64 published-128 published-256 published-bare published-no-profile few-shot
 	$(BIN)/python benchmarks/audit.py
 
 test: $(VENV)/.test ## run the tests (those on real data need REASONINGREC_DATA=FOLDER)

@@ -60,9 +60,10 @@ FEW, BESIDE = "few-shot", "baselines"
 OWN_PROMPTS = {"texts": {"prompts": "cited"}}
 """Prompts with evidence, under every protocol; the examples of the paper's data have the paper's."""
 ASKED = "zero-shot"
-BARE = "published-bare"
 SHOTS_PUBLISHED = {f"published-{shots}": shots for shots in (64, 128, 256)}
-AS_PUBLISHED = (*SHOTS_PUBLISHED, BARE)
+BARE, UNTOLD = "published-bare", "published-no-profile"
+WITHOUT_PUBLISHED = {BARE: "descriptions", UNTOLD: "profiles"}
+AS_PUBLISHED = (*SHOTS_PUBLISHED, *WITHOUT_PUBLISHED)
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {"baselines": {"methods": TRAINED}},
@@ -77,7 +78,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "predict": {"mode": "predict-only"},
     },
     **{name: {"texts": {"prompts": "paper"}, "train": {"shots": shots}} for name, shots in SHOTS_PUBLISHED.items()},
-    BARE: {"texts": {"prompts": "paper"}, "train": {"shots": 256}, "without": ["descriptions"]},
+    **{
+        name: {"texts": {"prompts": "paper"}, "train": {"shots": 256}, "without": [part]}
+        for name, part in WITHOUT_PUBLISHED.items()
+    },
     FEW: {"train": {"shots": 256}, "baselines": {"methods": TRAINED, "shots": 256}},
     ASKED: {
         "baselines": {"methods": [*prompted.METHODS]},
@@ -88,12 +92,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     BESIDE: {"baselines": {"methods": TRAINED}, "train": {"shots": 2}, "predict": {"mode": "predict-only"}},
 }  # fmt: skip
 """What each changes of an example: nothing but the baselines beside it, an ablation, TALLRec's recipe (titles, Yes or
-No, few shots), the published method (the paper's prompts and numbers of shots, under `paper` alone; the last without
-descriptions, to see what their leak gives it), the paper's largest number of shots for student and baselines alike,
-a model asked untaught, or the whole's trained baselines measured again without waiting for its student (not under
-`paper`, where they are those of `honest`). The whole has to be measured again, too, where valid then chooses another
-baseline, which `versus` of the rows says, or where its opponent is one of the trained: under `honest`, and with it
-under `paper`."""
+No, few shots), the published method (the paper's prompts and numbers of shots, under `paper` alone; and without
+descriptions, to see what their leak gives it, or without profiles, as its authors ran it, too), the paper's largest
+number of shots for student and baselines alike, a model asked untaught, or the whole's trained baselines measured again
+without waiting for its student (not under `paper`, where they are those of `honest`). The whole has to be measured
+again, too, where valid then chooses another baseline, which `versus` of the rows says, or where its opponent is one of
+the trained: under `honest`, and with it under `paper`."""
 
 
 @dataclass(frozen=True)

@@ -178,11 +178,11 @@ def _calibration(rows: list[dict[str, Any]]) -> str:
         "**The fused probability, taken at its word** (means over seeds). Calibration error: how far the probabilities "
         "said are from the shares of likes found, in ten groups of as many questions each; its floor: what a decision "
         "without any such error would show on so few questions. Brier score: the mean squared distance of what was "
-        "said from what came, the lower the better",
+        "said from what came, the lower the better. Yes from: the threshold that valid chose, seed by seed",
         "",
         "| dataset | protocol | n | likes | calibration error | its floor | Brier score "
-        "| the lowest of a baseline, in hindsight |",
-        "|---|---|---|---|---|---|---|---|",
+        "| the lowest of a baseline, in hindsight | Yes from |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for protocol, subset in READINGS:
         for dataset in DATASETS:
@@ -191,9 +191,14 @@ def _calibration(rows: list[dict[str, Any]]) -> str:
                 error, floor, score = (fmean(row[name] for row in fused) for name in ("ece", "ece_floor", "brier"))
                 lines.append(
                     f"| {dataset} | {protocol} | {fused[0]['n']} | {fused[0]['positives']} | {error:.3f} | {floor:.3f} "
-                    f"| {score:.4f} | {_lowest_brier(those)} |"
+                    f"| {score:.4f} | {_lowest_brier(those)} | {_thresholds(fused)} |"
                 )
     return "\n".join(lines)
+
+
+def _thresholds(rows: list[dict[str, Any]]) -> str:
+    """The lowest probability that counts as Yes, by seed; "–" where rows of before do not hold it."""
+    return ", ".join(_figure(row.get("threshold")) for row in sorted(rows, key=lambda row: row["seed"]))
 
 
 def _lowest_brier(rows: list[dict[str, Any]]) -> str:

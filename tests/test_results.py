@@ -141,8 +141,9 @@ def test_calibration_is_a_mean_over_seeds_beside_the_lowest_brier_score_of_a_bas
         {**plain, "method": method, "seed": seed, "ece_floor": 0.01 * (1 + seed), "brier": score}
         for method, seed, score in scores
     ]
+    rows[1]["threshold"] = 0.55
     assert table._calibration(rows).splitlines()[-1] == (
-        "| demo | honest | 10 | 4 | 0.040 | 0.015 | 0.2500 | 0.2200 (logistic) |"
+        "| demo | honest | 10 | 4 | 0.040 | 0.015 | 0.2500 | 0.2200 (logistic) | –, 0.550 |"
     )
 
 
@@ -185,7 +186,7 @@ def test_a_variant_is_the_example_with_its_changes_and_has_rows_of_its_own(
             made = read_config(decisions.Task(dataset, protocol, 0, variant, teacher).config(tmp_path / "runs"))
             assert (made.data, made.split, made.train.epochs) == (plain.data, plain.split, plain.train.epochs)
             assert made != plain
-            whole = {"", decisions.FEW, decisions.BESIDE, *decisions.AS_PUBLISHED} - {decisions.BARE}
+            whole = {"", decisions.FEW, decisions.BESIDE, *decisions.AS_PUBLISHED} - {*decisions.WITHOUT_PUBLISHED}
             assert bool(made.without) == (variant not in whole)
             assert (made.predict.explain == plain.predict.explain) == (not variant)
     path = tmp_path / "rows.jsonl"

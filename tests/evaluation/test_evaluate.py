@@ -159,7 +159,8 @@ def test_decision_rows_have_the_written_columns(evaluation: Evaluation) -> None:
     assert len(rows) == 14
     assert list(rows[0]) == [
         "dataset", "protocol", "method", "shots", "seed", "n", "positives", "auc", "auc_low", "auc_high",
-        "threshold", "balanced_accuracy", "f1", "log_loss", "brier", "ece", "ece_floor", "invalid", "subset",
+        "valid_auc", "threshold", "balanced_accuracy", "f1", "log_loss", "brier", "ece", "ece_floor", "invalid",
+        "subset",
         "delong_low", "delong_high", "diff_delong_low", "diff_delong_high", "within_auc", "within_low", "within_high",
         "within_diff", "within_diff_low", "within_diff_high",
         "legacy", "time", "versus",

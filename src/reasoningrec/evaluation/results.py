@@ -75,6 +75,7 @@ def _figures(reading: Reading, result: MethodResult) -> Row:
         "auc": _rounded(measures.auc),
         "auc_low": _rounded(result.auc_low),
         "auc_high": _rounded(result.auc_high),
+        "valid_auc": _rounded(result.valid_auc),
         "threshold": _rounded(result.threshold),
         "balanced_accuracy": _rounded(measures.balanced_accuracy),
         "f1": _rounded(measures.f1),
