@@ -259,14 +259,18 @@ class EvidenceTable:
 
         Several groups: the mean of their weights, and of their counts.
         """
-        crowd, q = self._crowd, asked.user.size
+        crowd, q, items = self._crowd, asked.user.size, np.arange(len(self.timeline.items) + 1)
+        rows = np.searchsorted(crowd.item, items)
+        order = np.argsort(asked.item, kind="stable")
+        questions = np.searchsorted(asked.item[order], items)
         weights, counted, total = np.zeros(q), np.zeros(q), np.zeros(q)
-        for part in _parts(groups, crowd.item):
-            of, value = _members(part, crowd.item)
+        for part in _parts(groups, np.diff(rows)):
+            of, value = _by_item(part, rows)
             kinds = int(part[1].max(initial=0)) + 1
             everyone = CountsBefore(value, crowd.clock[of], crowd.liked[of])
             own = CountsBefore(crowd.user[of] * kinds + value, crowd.clock[of], crowd.liked[of])
-            query, value = _members(part, asked.item)
+            query, value = _by_item(part, questions)
+            query = order[query]
             n, s = everyone(value, asked.clock[query])
             own_n, own_s = own(asked.user[query] * kinds + value, asked.clock[query])
             n, s = n - own_n, s - own_s
@@ -344,13 +348,24 @@ def _members(groups: tuple[Ints, Ints], item: Ints) -> tuple[Ints, Ints]:
     return of, values[offset[item[of]] + place]
 
 
-def _parts(groups: tuple[Ints, Ints], item: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """`groups` in parts of whole groups, each with about `MEMBERS` entries of `item`, or one group.
+def _by_item(groups: tuple[Ints, Ints], start: Ints) -> tuple[Ints, Ints]:
+    """The same of entries in the order of their items, where item i has start[i] : start[i + 1], but item by item.
+
+    The cost is that of what is found: `groups` may be a part, of which most items have none.
+    """
+    offset, values = groups
+    item = np.repeat(np.arange(offset.size - 1), np.diff(offset))
+    count = np.diff(start)[item]
+    group = np.repeat(values, count)
+    return np.arange(group.size) + np.repeat(start[item] - (np.cumsum(count) - count), count), group
+
+
+def _parts(groups: tuple[Ints, Ints], size: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """`groups` in parts of whole groups, each with about `MEMBERS` entries, or one group; `size`: (I,) of each item.
 
     What is held at once is then bounded, however many words a title has.
     """
     offset, values = groups
-    size = np.bincount(item, minlength=offset.size - 1)
     entries = np.bincount(values, np.repeat(size, np.diff(offset)), int(values.max(initial=0)) + 1)
     part_of = (np.cumsum(entries) - 1).astype(np.int64) // MEMBERS
     for part in np.unique(part_of[values]):
