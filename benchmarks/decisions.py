@@ -238,16 +238,20 @@ def commit() -> str:
     return head.strip() + ("+" if dirty.strip() else "")
 
 
-def machine() -> str:
-    """Processor, cores, Python."""
-    model = platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+def machine(cpuinfo: str | None = None) -> str:
+    """Processor, cores, Python, of /proc/cpuinfo where `cpuinfo` is not given.
+
+    Family, model and widest vectors are part of it: two machines that call their processor by one name may compute
+    differently in the last bits, which moves a student as another seed does.
+    """
+    path = Path("/proc/cpuinfo")
+    text = cpuinfo if cpuinfo is not None else path.read_text() if path.exists() else ""
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+    flags = told.get("flags", "").split()
+    vectors = ["AVX-512" if "avx512f" in flags else "AVX2"] * ("avx2" in flags)
+    kind = ", ".join([f"family {told.get('cpu family')}", f"model {told.get('model')}", *vectors])
+    name = f"{told['model name']} ({kind})" if "model name" in told else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def replace_rows(path: Path, fresh: list[Row]) -> None:

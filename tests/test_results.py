@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -220,6 +221,14 @@ def test_baselines_are_asked_by_paper_what_honest_asks_and_are_kept_once(
     assert len(set(found)) == len(found)
     assert ("beauty", "paper", 2, "distinct", "few-shot-din") in found
     assert {row[0] for row in found if row[1] == "paper"} == {name for name, how in decisions.PLAN if how == "paper"}
+
+
+def test_machines_of_one_name_are_told_apart() -> None:
+    machine = load("decisions").machine
+    lines = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: {}\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2{}\n"
+    assert machine(lines.format(1, "")).startswith("AMD EPYC (family 25, model 1, AVX2), ")
+    assert machine(lines.format(17, " avx512f")).startswith("AMD EPYC (family 25, model 17, AVX-512), ")
+    assert machine("").startswith(f"{platform.machine()}, ")
 
 
 def test_trained_baselines_alone_are_not_measured_under_paper(
