@@ -9,12 +9,15 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from running import SMALL, Answer, Cli
 from serving import Serving, serving
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no error
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +75,10 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def forks() -> ForkServerContext:
-    """Starts child processes that have the slow imports behind them."""
+    """Starts child processes that have the slow imports behind them; the only one: the first list of imports stays."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reasoningrec.pipeline.line", "reasoningrec.config", "running"])
+    slow = ["reasoningrec.pipeline.line", "reasoningrec.llm.endpoint", "reasoningrec.llm.remember"]
+    context.set_forkserver_preload(slow)
     return context
 
 

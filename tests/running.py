@@ -57,6 +57,7 @@ WRITES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shut
 def alone(arguments: list[str], log: str) -> None:
     """The command line in a process group of its own, its standard error in a file, for a child process."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 2)
     sys.stderr = os.fdopen(file, "w", buffering=1)

@@ -29,6 +29,8 @@ from reasoningrec.rows import TEMPORARY, Json, encode, from_row, read_json, to_r
 MANIFEST = "manifest.json"
 TIMES = "times.json"
 LOCK = ".lock"
+A_LOOK = 0.5
+"""Seconds to wait for the lock: whoever looks at a run holds it for a moment."""
 FINGERPRINT_TAG = "v1:"
 """Names the recipe of `fingerprint`; a new recipe takes a new tag, so that old and new can be told apart."""
 
@@ -380,8 +382,12 @@ def _again(name: str) -> str:
 
 def _take(lock: int, path: Path) -> None:
     """Lock the open file `lock` for this process, until it is closed or the process ends in whatever way."""
+    end = time.monotonic() + A_LOOK
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while not _taken(lock):
+            if time.monotonic() > end:
+                raise BlockingIOError
+            time.sleep(A_LOOK / 50)
     except BlockingIOError:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace") or "unknown"
         raise RunError(
@@ -391,6 +397,14 @@ def _take(lock: int, path: Path) -> None:
         raise RunError(f"{path}: cannot be locked: {error.strerror}", hint="Name a folder on a local disk.") from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode("ascii"), 0)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:

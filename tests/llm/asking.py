@@ -35,7 +35,7 @@ def requests(count: int) -> Iterator[Request]:
 
 def config(url: str, **fields: Any) -> ModelConfig:
     """Of a client that has no patience, so that tests are quick."""
-    quick = {"concurrency": 16, "timeout_seconds": 0.5, "retries": 12, "backoff_seconds": 0.002}
+    quick = {"concurrency": 16, "timeout_seconds": 10.0, "retries": 12, "backoff_seconds": 0.002}
     return ModelConfig(**{"endpoint": url, "model": "m", "answer_form": "lines", **quick, **fields})
 
 

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import json
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -40,13 +39,6 @@ def path(tmp_path: Path) -> Path:
 def cache(path: Path) -> Iterator[Cache]:
     with Cache(path) as cache:
         yield cache
-
-
-@pytest.fixture(scope="module")
-def forks() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reasoningrec.llm.cache"])
-    return context
 
 
 def put(cache: Cache, number: int = 0, answer: Answer = ANSWER, *, share: float = 1.0, **fields: Any) -> str:
@@ -306,6 +298,7 @@ def test_turning_to_the_log_waits_for_others(path: Path, monkeypatch: pytest.Mon
         second.execute("PRAGMA busy_timeout=0")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             opening.log(second)
+        monkeypatch.setattr(opening, "PATIENCE", 60.0)
         monkeypatch.setattr(opening.time, "sleep", lambda _: first.execute("COMMIT"))
         opening.log(second)
         assert second.execute("PRAGMA journal_mode").fetchone() == ("wal",)

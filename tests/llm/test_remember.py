@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -67,14 +66,6 @@ def like(number: int, id: str) -> Request:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "answers.sqlite"
-
-
-@pytest.fixture(scope="module")
-def forks() -> ForkServerContext:
-    """Starts child processes that have the slow imports behind them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["asking"])
-    return context
 
 
 def start(forks: ForkServerContext, path: Path, model: ModelConfig, count: int, told: Path) -> BaseProcess:
@@ -198,7 +189,7 @@ def test_what_another_could_not_get_answered_is_asked_here(
 ) -> None:
     server.behave(trouble=1.0, kinds=("silence",))
     process = start(forks, path, config(server.url, retries=0, timeout_seconds=1.0), 1, tmp_path / "told.json")
-    wait_until(lambda: server.counts().in_flight)
+    wait_until(lambda: server.counts().seen)
     server.behave()
     (reply,) = ask(path, config(server.url), 1)
     process.join(30)
@@ -230,7 +221,7 @@ def test_an_interrupt_where_replies_are_taken_keeps_what_has_come(server: Servin
         replies = client.answer(requests(200))
         next(replies)
         wait_until(lambda: len(server.counts().answered) >= 16)
-        time.sleep(0.2)  # they have landed, and nobody takes them
+        wait_until(lambda: client.model._window.in_flight == 0)  # they have landed, and nobody takes them
         replies.close()
     with Cache(path) as cache:
         assert len(list(cache.entries())) == len(server.counts().answered) >= 16

@@ -3,9 +3,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from reasoningrec.student.steps import losses, plan_epoch, schedule
 from reasoningrec.student.train import LOG, SLACK, TrainingResult, TrainingRun, train
 
 CHILD = """
-import importlib.util, sys
+import importlib.util, os, sys, threading
 from pathlib import Path
 spec = importlib.util.spec_from_file_location("made", sys.argv[1])
 made = importlib.util.module_from_spec(spec)
@@ -32,7 +32,13 @@ spec.loader.exec_module(made)
 from reasoningrec.config import TrainConfig
 from reasoningrec.student.train import TrainingRun, train
 config = TrainConfig.model_validate_json(sys.argv[3])
-run = TrainingRun(Path(sys.argv[2]), 5, 1, lambda step, total, figures: print(step, flush=True))
+after, delay = int(sys.argv[4]), float(sys.argv[5])
+seen = []
+def progress(step, total, figures):
+    seen.append(step)
+    if len(seen) == after:
+        threading.Timer(delay, os.kill, (os.getpid(), 9)).start()
+run = TrainingRun(Path(sys.argv[2]), 5, 1, progress)
 train(made.Shop(1).rows(60), made.Shop(2).rows(20), config, run)
 """
 
@@ -86,14 +92,11 @@ def test_kill_9_at_any_time_ends_in_the_same_bytes(
     made = Path(__file__).with_name("conftest.py")
     command = [sys.executable, "-c", CHILD, str(made), str(tmp_path), config.model_dump_json()]
     for after, delay in ((2, 0.003), (3, 0.012)):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            for _ in range(after):
-                assert child.stdout.readline()
-            time.sleep(delay)  # into the writing of a checkpoint, or the next step
-            child.kill()
+        # into the writing of a checkpoint, or the next step
+        ended = subprocess.run([*command, str(after), str(delay)], check=False)
+        assert ended.returncode == -signal.SIGKILL
         assert not (tmp_path / "card.json").exists()
-    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert subprocess.run([*command, "0", "0"], check=False).returncode == 0
     for name in ("model.safetensors", "tokenizer.json", LOG):
         assert (tmp_path / name).read_bytes() == straight[name], name
     assert not list(tmp_path.glob("checkpoint*"))

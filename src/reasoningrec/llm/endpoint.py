@@ -233,12 +233,12 @@ class Endpoint:
             try:
                 yield from self._fly(flight, _Ahead(iter(requests)))
             except (Exception, KeyboardInterrupt):
-                yield from (self._landed(flight, *landed) for landed in flight.arrived())
+                for request, outcome in flight.arrived():
+                    yield self._landed(flight, request, outcome)
                 raise
-            except GeneratorExit:  # interrupted where the answers are taken: what has come is left to be kept
-                self.rescued += [self._landed(flight, *landed) for landed in flight.arrived()]
-                raise
-            finally:
+            finally:  # stopped where the answers are taken: what has come is left to be kept
+                for request, outcome in flight.arrived():
+                    self.rescued.append(self._landed(flight, request, outcome))
                 for ticket in flight.tickets.values():
                     self.purse.settle(ticket, Usage())
 
@@ -247,7 +247,8 @@ class Endpoint:
             news = flight.news.get()
             if isinstance(news, BaseException):
                 raise news
-            yield self._landed(flight, *flight.landed[news])
+            request, outcome = flight.landed[news]
+            yield self._landed(flight, request, outcome)
         if flight.stop:
             raise flight.stop
         if left.peek() is not None:
@@ -270,8 +271,8 @@ class Endpoint:
     def _landed(self, flight: _Flight, request: Request, outcome: Outcome) -> tuple[Request, Answer]:
         """Keeps the accounts of a request that is answered, or is not, and hands it on.
 
-        An interrupt comes where a function is called. It counts as handed on after the last call only, so that whoever
-        is interrupted before that finds it among what has landed.
+        An interrupt comes where a function begins, or where one written in C, or called with `*`, has returned. It
+        counts as handed on after the last such call, so that whoever is interrupted before finds it among the landed.
         """
         answer = outcome.answer
         self.purse.settle(flight.tickets[request.id], answer.usage)

@@ -154,7 +154,9 @@ class Local:
             answers = answers or [_no_memory()]
             del waiting[: len(batch)]
             self._settle(batch, [answer.usage for answer in answers])
-            yield from ((asked.request, answer) for asked, answer in zip(batch, answers, strict=True))
+            self.rescued = [(asked.request, answer) for asked, answer in zip(batch, answers, strict=True)]
+            while self.rescued:  # what is not taken is left there
+                yield self.rescued.pop(0)
 
     def _settle(self, batch: Sequence[Asked], used: Sequence[Usage]) -> None:
         for asked, usage in zip(batch, used, strict=True):

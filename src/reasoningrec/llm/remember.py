@@ -90,10 +90,11 @@ class Remembering:
 
     def _rescue(self, queue: _Queue) -> None:
         """Keep what had come when we, or whoever took the replies, were interrupted."""
-        if queue.landed and queue.landed[0].id in queue.bodies:
-            deque(self._keep(*queue.landed, queue), maxlen=0)
-        while self.model.rescued:
-            deque(self._keep(*self.model.rescued.pop(), queue), maxlen=0)
+        left = [*filter(None, [queue.landed]), *self.model.rescued]
+        self.model.rescued.clear()
+        for request, answer in left:
+            if request.id in queue.bodies:
+                deque(self._keep(request, answer, queue), maxlen=0)
 
     def _send(self, requests: Iterator[Request]) -> Generator[tuple[Request, Answer], None, None]:
         yield from self.model.send(requests)
