@@ -84,6 +84,16 @@ def test_an_answer_does_not_depend_on_its_batch(kind: str, opened: Any) -> None:
     assert taught > KNOWN / 2
 
 
+def test_what_is_not_taken_of_a_batch_is_left_to_be_kept(opened: Any) -> None:
+    model = opened(next(iter(KINDS)), batch_size=4)
+    sent = model.send(iter(MANY[:8]))
+    taken = [next(sent)[0].id]
+    sent.close()
+    left = [asked.id for asked, _ in model.rescued]
+    assert len({*taken, *left}) == len(taken) + len(left) == 4
+    assert not model.purse._reserved
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_those_of_the_model_itself(kind: str, opened: Any) -> None:
     """Token by token, no padding, no cache, no `generate`."""
