@@ -1,8 +1,8 @@
 """An interrupt at any moment loses no answer that has come, and leaves nothing reserved.
 
 CPython looks for signals where a function begins and where one written in C has returned: every third of these moments
-is tried, one after another, with each of three counts of requests. It also looks after a call with `*`, which a profiler
-does not see, so that such calls are kept out of what does the accounts.
+is tried, one after another, with each of three counts of requests. It also looks after a call with `*`, which a
+profiler does not see, so that such calls are kept out of what does the accounts.
 """
 
 from __future__ import annotations
