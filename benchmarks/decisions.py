@@ -61,8 +61,8 @@ OWN_PROMPTS = {"texts": {"prompts": "cited"}}
 """Prompts with evidence, under every protocol; the examples of the paper's data have the paper's."""
 ASKED = "zero-shot"
 SHOTS_PUBLISHED = {f"published-{shots}": shots for shots in (64, 128, 256)}
-BARE, UNTOLD = "published-bare", "published-no-profile"
-WITHOUT_PUBLISHED = {BARE: "descriptions", UNTOLD: "profiles"}
+BARE = "published-bare"
+WITHOUT_PUBLISHED = {BARE: "descriptions", "published-no-profile": "profiles"}
 AS_PUBLISHED = (*SHOTS_PUBLISHED, *WITHOUT_PUBLISHED)
 TEXTS = ["attributes", "descriptions", "profiles", "evidence", "rationales"]
 VARIANTS: dict[str, dict[str, Any]] = {

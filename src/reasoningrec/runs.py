@@ -384,17 +384,13 @@ def _take(lock: int, path: Path) -> None:
     """Lock the open file `lock` for this process, until it is closed or the process ends in whatever way."""
     end = time.monotonic() + A_LOOK
     try:
-        while not _taken(lock):
-            if time.monotonic() > end:
-                raise BlockingIOError
+        while not (taken := _taken(lock)) and time.monotonic() < end:
             time.sleep(A_LOOK / 50)
-    except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode("ascii", "replace") or "unknown"
-        raise RunError(
-            f"{path}: process {holder} is working in it", hint="Wait until it ends, or name another folder."
-        ) from None
     except OSError as error:
         raise RunError(f"{path}: cannot be locked: {error.strerror}", hint="Name a folder on a local disk.") from None
+    if not taken:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace") or "unknown"
+        raise RunError(f"{path}: process {holder} is working in it", hint="Wait until it ends, or name another folder.")
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode("ascii"), 0)
 

@@ -20,7 +20,7 @@ import polars as pl
 from reasoningrec.config import EvidenceConfig
 from reasoningrec.data.attributes import Attributes
 from reasoningrec.data.neighbours import Crowd, neighbours
-from reasoningrec.data.timeline import Bools, CountsBefore, Floats, Ints, Timeline, running_sum
+from reasoningrec.data.timeline import Bools, CountsBefore, Floats, Ints, Timeline, members, running_sum
 
 Columns = dict[str, Floats]
 DAY = 86_400
@@ -342,10 +342,8 @@ def _members(groups: tuple[Ints, Ints], item: Ints) -> tuple[Ints, Ints]:
     `groups` is (offsets of each item into values, values).
     """
     offset, values = groups
-    count = np.diff(offset)[item]
-    of = np.repeat(np.arange(item.size), count)
-    place = np.arange(of.size) - np.repeat(np.cumsum(count) - count, count)
-    return of, values[offset[item[of]] + place]
+    of, place = members(offset[item], np.diff(offset)[item])
+    return of, values[place]
 
 
 def _by_item(groups: tuple[Ints, Ints], start: Ints) -> tuple[Ints, Ints]:
@@ -355,9 +353,8 @@ def _by_item(groups: tuple[Ints, Ints], start: Ints) -> tuple[Ints, Ints]:
     """
     offset, values = groups
     item = np.repeat(np.arange(offset.size - 1), np.diff(offset))
-    count = np.diff(start)[item]
-    group = np.repeat(values, count)
-    return np.arange(group.size) + np.repeat(start[item] - (np.cumsum(count) - count), count), group
+    of, entry = members(start[item], np.diff(start)[item])
+    return entry, values[of]
 
 
 def _parts(groups: tuple[Ints, Ints], size: Ints) -> Iterator[tuple[Ints, Ints]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline
+from reasoningrec.data.timeline import Bools, Floats, Ints, Timeline, members
 
 CHUNK = 4_000_000
 """Pairs (rater, history item) held at once."""
@@ -71,7 +71,7 @@ def neighbours(crowd: Crowd, user: Ints, item: Ints, clock: Ints, history: tuple
     first = np.searchsorted(crowd.item, item, side="left")
     raters = np.searchsorted(crowd.item, item, side="right") - first
     for part in _chunks(raters * shape[1]):
-        of, row = _raters(first[part], raters[part])  # a rater of a question's target: the question, the rater's row
+        of, row = members(first[part], raters[part])  # a rater of a question's target: the question, the rater's row
         fresh = (crowd.clock[row] < clock[part][of]) & (crowd.user[row] != user[part][of])
         of, row = of[fresh], row[fresh]
         rater, place, seen = pairs.find(history[0][part][of], crowd.user[row])
@@ -141,10 +141,3 @@ def _chunks(cost: Ints) -> Iterator[slice]:
             start, total = stop, 0
         total += one
     yield slice(start, len(cost))
-
-
-def _raters(first: Ints, count: Ints) -> tuple[Ints, Ints]:
-    """For runs first[i] : first[i] + count[i], the run of each member and the member itself."""
-    of = np.repeat(np.arange(first.size), count)
-    offset = np.arange(of.size) - np.repeat(np.cumsum(count) - count, count)
-    return of, first[of] + offset

@@ -78,9 +78,7 @@ class Timeline:
 
     def pasts(self, user: Ints, past: Ints) -> tuple[Ints, Ints]:
         """(P,) which of the questions, and (P,) which row: each question's user's first `past` rows, in order."""
-        question = np.repeat(np.arange(user.size), past)
-        within = np.arange(question.size) - np.repeat(np.cumsum(past) - past, past)
-        return question, self.start[user][question] + within
+        return members(self.start[user], past)
 
 
 def _coded(values: pl.Series, names: pl.Series) -> pl.Series:
@@ -88,6 +86,13 @@ def _coded(values: pl.Series, names: pl.Series) -> pl.Series:
     code = pl.DataFrame({"name": names, "code": np.arange(len(names))})
     found = values.to_frame("name").join(code, on="name", how="left", maintain_order="left")["code"]
     return found.alias(values.name)
+
+
+def members(first: Ints, count: Ints) -> tuple[Ints, Ints]:
+    """For runs first[i] : first[i] + count[i], the run of each member and the member itself."""
+    of = np.repeat(np.arange(first.size), count)
+    offset = np.arange(of.size) - np.repeat(np.cumsum(count) - count, count)
+    return of, first[of] + offset
 
 
 def running_sum(values: Floats | Bools) -> Floats:
