@@ -120,7 +120,9 @@ def overview() -> str:
         "Made by `make bench` from `decisions.jsonl`. AUC with 95 % intervals over clusters of twins; where training "
         "was repeated with other seeds, the mean of AUCs and of the intervals' ends, ± the standard deviation over "
         "seeds. Bold: the highest of its column. †: by an earlier form of the decision, not measured again so far. "
-        "0.500 [0.500, 0.500]: one answer to all questions, as where a method has too few rows to learn from.",
+        "0.500 [0.500, 0.500]: one answer to all questions, as where a method has too few rows to learn from. Rows of "
+        "one table can be of two kinds of processor, which moves a student as another seed does: each row of the file "
+        "names its machine, and the README marks parts and wholes of different kinds.",
         f"![{ALT}](bench.svg)",
         "`paper` has the texts that the authors published, their descriptions and profiles, on fashion, beauty and "
         "ml-1m. They released none for amazon-fashion-5core and demo: there it is our own texts, written from all "

@@ -100,7 +100,7 @@ def tables() -> str:
     if any("‡" in part for part in parts):
         parts.append("‡ The whole and the part were measured on different kinds of processor, which moves a student as "
                      "another seed does, though the seed is the same.")  # fmt: skip
-    return "\n\n".join([*parts, _measured_by("decisions.py", decisions), *filter(None, more)])
+    return "\n\n".join([*parts, _measured_by(decisions, "decisions.py"), *filter(None, more)])
 
 
 def _decisions(rows: list[dict[str, Any]], protocol: str, subset: str) -> str:
@@ -311,11 +311,12 @@ def _students(rows: list[dict[str, Any]]) -> str:
         f"|---|{'---|' * len(SHOTS)}",
         *(f"| {name} | {' | '.join(found.get(shots, '–') for shots in SHOTS)} |" for name, found in curves.items()),
     ]
-    return "\n".join([*lines, "", _measured_by("students.py", [row for row in rows if "shots" in row])])
+    return "\n".join([*lines, "", _measured_by([row for row in rows if "shots" in row], "students.py")])
 
 
 def _speed(rows: list[dict[str, Any]]) -> str:
     """What was timed side by side with something else; that for many rows has a table of its own."""
+    rows = [row for row in rows if "latent_s" not in row]
     lines = [
         "**Speed and memory**, each measured in one run with what it is compared with",
         "",
@@ -325,10 +326,9 @@ def _speed(rows: list[dict[str, Any]]) -> str:
             f"| {row['name']} | {row['value']:,g} {row['unit']} | {row['baseline']} | "
             f"{row['baseline_value']:,g} {row['unit']} | {row['ratio']:g} |"
             for row in rows
-            if "latent_s" not in row
         ),
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _measured_by(rows, "training.py", "scoring.py", "client.py")])
 
 
 def _scale(rows: list[dict[str, Any]]) -> str:
@@ -341,24 +341,25 @@ def _scale(rows: list[dict[str, Any]]) -> str:
     by_step = ", then ".join(f"{step:.2f}" for step in steps)
     lines = [
         "**Windows and evidence of many interactions**, made ones, three questions a user, on one machine in one run; "
-        "the published way is a filter of the table per user and per question, extrapolated from 12 of each. From the "
+        "the published way is a filter of the table per user and per question, extrapolated from 12 of each, which are "
+        "timed once. From the "
         f"first size to the last, time grows as the interactions to the power of {grown:.2f} ({by_step}; 1 is linear)",
         "",
-        "| interactions | users | items | windows and evidence | per interaction | the factorisation, beside it "
-        "| memory at most | the published way | ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| interactions | users | items | windows and evidence | of that, windows | per interaction "
+        "| the factorisation, beside it | memory at most | the published way | ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sizes:
         memory = max(row["memory_mb"], row["latent_mb"]) / 1000
         lines.append(
             f"| {row['rows']:,} | {row['users']:,} | {row['items']:,} | {row['value']:,.0f} s "
-            f"| {row['us_per_row']:.1f} us | {row['latent_s']:,.0f} s | {memory:.1f} GB "
+            f"| {row['windows_s']:,.0f} s | {row['us_per_row']:.1f} us | {row['latent_s']:,.0f} s | {memory:.1f} GB "
             f"| {row['baseline_value']:,.0f} s | {row['ratio']:.0f} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _measured_by(sizes, "scale.py")])
 
 
-def _measured_by(script: str, rows: list[dict[str, Any]]) -> str:
+def _measured_by(rows: list[dict[str, Any]], *scripts: str) -> str:
     """Machine by machine: the days, and the commits in the order of them."""
     told = []
     for machine in sorted({str(row["machine"]) for row in rows}):
@@ -366,7 +367,7 @@ def _measured_by(script: str, rows: list[dict[str, Any]]) -> str:
         days = " to ".join(dict.fromkeys((found[0][0], found[-1][0])))
         commits = list(dict.fromkeys(commit for _, commit in found))
         told.append(f"{machine}, {days}, {'commits' if commits[1:] else 'commit'} {', '.join(commits)}")
-    return f"Measured by `benchmarks/{script}` on: " + "; ".join(told) + "."
+    return f"Measured by {', '.join(f'`benchmarks/{script}`' for script in scripts)} on: {'; '.join(told)}."
 
 
 def _figure(value: float | None) -> str:
