@@ -5,10 +5,11 @@
 The published code of the field filters the whole table once per user to find the user's windows and, to count what
 others did with an item, once per question. That is measured on a few users and questions and extrapolated to all; the
 filters are those of Polars, which are quicker than those of pandas that the published code uses. It has nothing like
-`latent`, which is timed apart. Every size runs in a process of its own, so that its memory is its own. Users and items
-grow with the rows. `--keep` puts the figures into benchmarks/results/speed.jsonl; do that on a machine that does
-nothing else (`load` is recorded with them). Every user is asked about three times, at each size: no further rows of the
-past are drawn to learn from (`past_rows`), of which there are at most a fixed number, whatever the size.
+`latent`, which is timed apart. Every size runs in a process of its own, so that its memory is its own, and both ways
+on one core, as pandas does. Users and items grow with the rows. `--keep` puts the figures into
+benchmarks/results/speed.jsonl; do that on a machine that does nothing else (`load` is recorded with them). Every user
+is asked about three times, at each size: no further rows of the past are drawn to learn from (`past_rows`), of which
+there are at most a fixed number, whatever the size.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from keeping import keep
 from table import RESULTS
 
+ON_ONE_CORE = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 ROWS = (1_000_000, 5_000_000, 25_000_000)
 PER_USER, PER_ITEM = 156.25, 416.6667
 """Reactions of a user and of an item: 160 thousand users and 60 thousand items at 25 million rows."""
@@ -134,7 +136,8 @@ def main() -> None:
     for rows in asked.rows:
         load = round(os.getloadavg()[0], 2)
         command = [sys.executable, __file__, "--one", str(rows)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | ON_ONE_CORE)
+        found = json.loads(done.stdout)
         speed = f"{found['value']} s ({found['windows_s']} s to the windows), {found['us_per_row']} us a row"
         print(
             f"{rows:>11,} rows: {speed}, {found['memory_mb']} MB; "

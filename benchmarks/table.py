@@ -340,9 +340,9 @@ def _scale(rows: list[dict[str, Any]]) -> str:
     *steps, grown = (math.log(b["value"] / a["value"]) / math.log(b["rows"] / a["rows"]) for a, b in pairs)
     by_step = ", then ".join(f"{step:.2f}" for step in steps)
     lines = [
-        "**Windows and evidence of many interactions**, made ones, three questions a user, on one machine in one run; "
-        "the published way is a filter of the table per user and per question, extrapolated from 12 of each, which are "
-        "timed once. From the "
+        "**Windows and evidence of many interactions**, made ones, three questions a user, on one core, size after "
+        "size; the published way is a filter of the table per user and per question, extrapolated from 12 of each, "
+        "which are timed once. From the "
         f"first size to the last, time grows as the interactions to the power of {grown:.2f} ({by_step}; 1 is linear)",
         "",
         "| interactions | users | items | windows and evidence | of that, windows | per interaction "
